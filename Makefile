@@ -1,0 +1,50 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each prepares all it needs.
+SHELL := /bin/bash
+BIN := .venv/bin
+
+.PHONY: setup demo test check unit simulation integration browser bench soak docs lock down clean
+
+setup: ## everything that demo and test need, from nothing
+	@scripts/setup
+
+demo: setup ## bring the whole platform up, break it, and show that nobody noticed
+	@$(BIN)/python -m siaga.cli.demo
+
+down: ## stop the platform; its data stays
+	@$(BIN)/siaga down
+
+check: setup ## lint, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup unit simulation integration browser ## every test
+
+unit: setup
+	$(BIN)/pytest tests/unit -n 2 -q
+
+simulation: setup
+	$(BIN)/pytest tests/simulation -n 2 -q
+
+integration: setup
+	$(BIN)/pytest tests/integration -q
+
+browser: setup
+	@if compgen -G "tests/browser/test_*.py" >/dev/null; then $(BIN)/pytest tests/browser -q; fi
+
+bench: setup ## side by side with the peers, figures into benchmarks/*/results
+	$(BIN)/python -m benchmarks.traffic
+
+soak: setup ## the long fault campaigns; their last results are in docs/soak.md
+	SIAGA_SIM_HOURS=$${SIAGA_SIM_HOURS:-20000} $(BIN)/pytest tests/simulation -n 2 -q
+	$(BIN)/python -m benchmarks.soak
+
+docs: setup ## regenerate the pages under docs/sop
+	$(BIN)/python -m siaga.sop.pages
+
+lock: ## renew the lock file (hashes, and no registry's address)
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --group dev pyproject.toml -o requirements.lock
+
+clean: ## remove what setup made
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,88 @@
+"""What the wallet says over HTTP: JSON answers, cookies, and the outage answer of decision 23."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from wallet.errors import BadRequest, Outage, Part
+
+
+def answer(content: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer."""
+    body = json.dumps(content, separators=(",", ":")).encode()
+    return Response(body, status, headers=headers, media_type="application/json")
+
+
+def set_cookie(response: Response, name: str, value: str, age_s_max: int) -> None:
+    """Secure, HttpOnly, SameSite=Lax, for the whole site; age 0 removes it."""
+    cookie = f"{name}={value}; Path=/; Max-Age={age_s_max}; Secure; HttpOnly; SameSite=Lax"
+    response.raw_headers.append((b"set-cookie", cookie.encode("latin-1")))
+
+
+def outage_headers(part: Part) -> dict[str, str]:
+    """Tell the user to come back, and the edge that neither a retry nor an ejection would help (decision 23)."""
+    return {"retry-after": "1", "x-envoy-ratelimited": "true", "x-siaga-outage": part}
+
+
+def outage(outage: Outage, *, is_write: bool) -> Response:
+    """The outage answer. A write's outcome may be unknown: the same key finds out, and never executes twice."""
+    content = {"error": f"{outage.part} outage", "outage": outage.part, "hint": "repeat the request in a second"}
+    if is_write:
+        content["hint"] = "the outcome is unknown: repeat the request in a second with the same Idempotency-Key"
+    return answer(content, 503, outage_headers(outage.part))
+
+
+def on_outage(request: Request, error: Exception) -> Response:
+    """Exception handler for `Outage`."""
+    assert isinstance(error, Outage)  # noqa: S101 (Starlette's handler type is wider than its use)
+    return outage(error, is_write="idempotency-key" in request.headers)
+
+
+def on_bad_request(request: Request, error: Exception) -> Response:
+    """Exception handler for `BadRequest`."""
+    assert isinstance(error, BadRequest)  # noqa: S101
+    content = {"error": str(error), "field": error.field, "found": error.found, "expected": error.expected}
+    return answer(content, error.status)
+
+
+def on_not_logged_in(request: Request, error: Exception) -> Response:
+    """Exception handler for `NotLoggedIn`."""
+    return answer({"error": "not logged in", "hint": "POST /login"}, 401)
+
+
+def on_http_error(request: Request, error: Exception) -> Response:
+    """Exception handler for Starlette's own refusals (404, 405)."""
+    status = getattr(error, "status_code", 500)
+    return answer({"error": getattr(error, "detail", "error").lower()}, status, getattr(error, "headers", None))
+
+
+def on_bug(request: Request, error: Exception) -> Response:
+    """Exception handler for everything nobody expected; the server logs the traceback."""
+    return answer({"error": "internal error"}, 500)
+
+
+class ServedBy:
+    """Names the node on every answer, and keeps answers out of shared caches."""
+
+    def __init__(self, app: ASGIApp, node: str) -> None:
+        self._app = app
+        self._headers = [(b"x-served-by", node.encode()), (b"cache-control", b"no-store")]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *self._headers]
+            await send(message)
+
+        await self._app(scope, receive, send_named)

@@ -1,0 +1,46 @@
+"""The `siaga` command."""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import App, CycloptsError
+
+from siaga.cli import drill, output, platform, sessions, sop, traffic
+from siaga.errors import Exit, SiagaError
+
+app = App(
+    name="siaga",
+    help="Keeps a transaction platform up, updates it without a pause, and brings it back with every balance proven.",
+    help_epilogue=(
+        "Exit codes: 0 done or holds, 1 does not hold, 2 wrong usage or configuration, 3 could not be determined, "
+        "4 refused by a rule, 5 not reachable."
+    ),
+    version_flags=["--version"],
+)
+app.command(platform.up)
+app.command(platform.down)
+app.command(platform.status)
+app.command(sop.sop)
+app.command(traffic.app)
+app.command(sessions.app)
+app.command(drill.drill)
+
+
+def main() -> None:
+    """Run one command; every expected failure becomes two lines and an exit code."""
+    try:
+        code = app(exit_on_error=False)
+    except SiagaError as error:
+        output.complaint(error)
+        code = error.exit_code
+    except CycloptsError:
+        # Already told, with the nearest known name.
+        code = Exit.USAGE
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(int(code or 0))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""`siaga up`, `siaga down`, `siaga status`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from siaga.cli import output
+from siaga.controller.client import ControllerClient
+from siaga.errors import Exit, SiagaError, Unreachable
+from siaga.platform import account, lifecycle
+from siaga.platform import status as platform_status
+from siaga.platform.layout import Layout
+from siaga.platform.postgres import server_dsn
+from siaga.site.load import load as load_site
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document on stdout.")]
+
+
+def up(
+    *,
+    site: Annotated[Path | None, Parameter(help="Site file (TOML); without it the embedded platform.")] = None,
+    detach: Annotated[bool, Parameter(negative="", help="Return once users are served; the platform goes on.")] = False,
+    json: Json = False,
+) -> int:
+    """Start the platform, or adopt what already runs of it.
+
+    PostgreSQL with a synchronous replica, PgBouncer, a Valkey session cluster, Envoy, application
+    nodes in two regions and vendor simulators, all on loopback, all real.
+
+    Examples
+    --------
+    siaga up --detach
+    siaga up --site site.toml
+    """
+    wanted = load_site(site) if site is not None else None
+    place = account.home()
+    layout = lifecycle.bring_up(place, wanted, quiet=json and detach)
+    described = asyncio.run(_describe(layout))
+    if json:
+        output.document(described)
+    else:
+        _print(described)
+    if detach:
+        return Exit.DONE
+    print("\nCtrl-C stops the platform and keeps its data; `siaga up --detach` leaves it running.")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        print()
+    lifecycle.take_down(place, purge=False, quiet=json)
+    return Exit.DONE
+
+
+def down(
+    *,
+    purge: Annotated[bool, Parameter(negative="", help="Remove the platform's data too. This can't be undone.")] = False,
+    dry_run: Annotated[bool, Parameter(negative="", help="Say what would be stopped or removed, and do nothing.")] = False,
+    json: Json = False,
+) -> int:
+    """Stop every process of the platform; its data stays unless `--purge` is given.
+
+    Examples
+    --------
+    siaga down
+    siaga down --purge --dry-run
+    """
+    place = account.home()
+    if dry_run:
+        layout = lifecycle.required(place)
+        running = [p.name for p in asyncio.run(platform_status.parts(layout)) if p.pid is not None]
+        removed = [str(place.state), str(place.run)] if purge else []
+        plan = {"would_stop": running, "would_remove": removed}
+        if json:
+            output.document(plan)
+        else:
+            print("would stop:   " + (", ".join(running) or "nothing"))
+            print("would remove: " + (", ".join(removed) or "nothing"))
+        return Exit.DONE
+    lifecycle.take_down(place, purge=purge, quiet=json)
+    if json:
+        output.document({"stopped": True, "purged": purge})
+    return Exit.DONE
+
+
+def status(*, json: Json = False) -> int:
+    """Show every part of the platform and every loop of its controller.
+
+    Exit code 0 when everything runs, 1 when something does not. Works with the controller dead.
+
+    Examples
+    --------
+    siaga status
+    siaga status --json
+    """
+    layout = lifecycle.required(account.home())
+    described = asyncio.run(_describe(layout))
+    if json:
+        output.document(described)
+    else:
+        _print(described)
+    whole = all(part["state"] == "running" for part in described["parts"])
+    loops = described["controller"]["loops"]
+    return Exit.DONE if whole and loops and not any(loop["late"] for loop in loops) else Exit.DOES_NOT_HOLD
+
+
+async def _describe(layout: Layout) -> dict[str, Any]:
+    parts = await platform_status.parts(layout)
+    controller: dict[str, Any] = {"address": f"http://{layout.address('controller')}", "loops": [], "why": ""}
+    try:
+        controller |= await ControllerClient(layout.place.controller_socket, deadline_s=3.0).get("/v1/status")
+    except (Unreachable, SiagaError) as error:
+        controller["why"] = error.message
+    site = layout.site
+    return {
+        "name": site.name,
+        "state_directory": str(layout.place.state),
+        "parts": [asdict(part) for part in parts],
+        "dsn": server_dsn(site.transactions, layout.address("pgbouncer")),
+        "front_door": {region.name: f"http://{region.front_door}" for region in site.regions},
+        # The web console comes with its own issue.
+        "console": None,
+        "controller": controller,
+    }
+
+
+def _print(described: dict[str, Any]) -> None:
+    parts = described["parts"]
+    output.table(
+        ("part", "kind", "state", "address", "pid", "since", "why"),
+        [[p[key] for key in ("name", "kind", "state", "address", "pid", "since", "why")] for p in parts],
+    )
+    print()
+    for region, url in described["front_door"].items():
+        print(f"front door {region:<8}{url}")
+    print(f"database           {described['dsn']}")
+    controller = described["controller"]
+    print(f"controller         {controller['address']}")
+    if controller["why"]:
+        print(f"                   {controller['why']}")
+    if controller["loops"]:
+        print()
+        output.table(
+            ("loop", "last pass", "took", "passes", "errors", "last error"),
+            [
+                [
+                    loop["name"],
+                    loop["last_pass"],
+                    f"{loop['last_pass_s'] * 1000:.0f} ms",
+                    loop["passes"],
+                    loop["errors"],
+                    ("late: " if loop["late"] else "") + loop["last_error"],
+                ]
+                for loop in controller["loops"]
+            ],
+        )
+    for arming in controller.get("arming", []):
+        print(f"still arming: {arming}")

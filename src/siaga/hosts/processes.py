@@ -1,0 +1,57 @@
+"""Which process is which: a pid alone may be a later process, a pid with its start time is not.
+
+Standard library only: the keeper uses it too (decision 1).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+from siaga.hosts.model import Process
+
+
+def find(pid: int) -> Process | None:
+    """The running process `pid`, or None when there is none (a zombie is none)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+    # The command name may hold spaces and brackets, so fields count from the last bracket on.
+    fields = stat[stat.rindex(")") + 2 :].split()
+    return None if fields[0] in "ZX" else Process(pid=pid, started_ticks=int(fields[19]))
+
+
+def alive(process: Process) -> bool:
+    """Whether that very process still runs."""
+    return find(process.pid) == process
+
+
+def send(process: Process, signum: int) -> bool:
+    """Signal that very process; False when it is gone."""
+    try:
+        handle = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return False
+    try:
+        # The handle pins the process: if it is the right one now, the signal cannot hit another.
+        if not alive(process):
+            return False
+        signal.pidfd_send_signal(handle, signum)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def send_to_group(process: Process, signum: int) -> bool:
+    """Signal the session the process leads, its children included; False when it is gone."""
+    if not alive(process):
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signum)
+        return True
+    return False

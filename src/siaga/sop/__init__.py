@@ -1,0 +1,1 @@
+"""The document: its clauses, its numbers as limits, and whether each clause holds."""
