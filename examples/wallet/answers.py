@@ -30,18 +30,14 @@ def outage_headers(part: Part) -> dict[str, str]:
     return {"retry-after": "1", "x-envoy-ratelimited": "true", "x-siaga-outage": part}
 
 
-def outage(outage: Outage, *, is_write: bool) -> Response:
-    """The outage answer. A write's outcome may be unknown: the same key finds out, and never executes twice."""
-    content = {"error": f"{outage.part} outage", "outage": outage.part, "hint": "repeat the request in a second"}
-    if is_write:
-        content["hint"] = "the outcome is unknown: repeat the request in a second with the same Idempotency-Key"
-    return answer(content, 503, outage_headers(outage.part))
-
-
 def on_outage(request: Request, error: Exception) -> Response:
     """Exception handler for `Outage`."""
     assert isinstance(error, Outage)  # noqa: S101 (Starlette's handler type is wider than its use)
-    return outage(error, is_write="idempotency-key" in request.headers)
+    content = {"error": f"{error.part} outage", "outage": error.part, "hint": "repeat the request in a second"}
+    if "idempotency-key" in request.headers:
+        # The key finds out, and never executes twice.
+        content["hint"] = "the outcome is unknown: repeat the request in a second with the same Idempotency-Key"
+    return answer(content, 503, outage_headers(error.part))
 
 
 def on_bad_request(request: Request, error: Exception) -> Response:
@@ -64,7 +60,8 @@ def on_http_error(request: Request, error: Exception) -> Response:
 
 def on_bug(request: Request, error: Exception) -> Response:
     """Exception handler for everything nobody expected; the server logs the traceback."""
-    return answer({"error": "internal error"}, 500)
+    # Starlette answers this one outside of every middleware, so the node is named here.
+    return answer({"error": "internal error"}, 500, {"x-served-by": request.app.state.node})
 
 
 class ServedBy:

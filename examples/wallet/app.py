@@ -18,6 +18,7 @@ from wallet.answers import (
     ServedBy,
     answer,
     on_bad_request,
+    on_bug,
     on_http_error,
     on_not_logged_in,
     on_outage,
@@ -58,7 +59,7 @@ def create_app(settings: Settings) -> Starlette:
         await postgres.stop()
         passwords.stop()
 
-    return Starlette(
+    app = Starlette(
         routes=wallet.routes(),
         middleware=[Middleware(ServedBy, node=settings.node)],
         exception_handlers={
@@ -66,9 +67,12 @@ def create_app(settings: Settings) -> Starlette:
             BadRequest: on_bad_request,
             NotLoggedIn: on_not_logged_in,
             HTTPException: on_http_error,
+            Exception: on_bug,
         },
         lifespan=lifespan,
     )
+    app.state.node = settings.node
+    return app
 
 
 class Wallet:
@@ -103,7 +107,7 @@ class Wallet:
         name, password = inputs.name(fields), inputs.password(fields)
         registered = await self._ledger.register(name, await self._passwords.hash(password))
         if registered is None:
-            return answer({"error": f"the name {name} is taken", "field": "name", "hint": "log in, or choose another"}, 409)
+            return answer({"error": f"the name {name} is taken", "hint": "log in, or choose another"}, 409)
         return await self._welcome(registered.user, registered.account, name, 201)
 
     async def login(self, request: Request) -> Response:
@@ -128,8 +132,7 @@ class Wallet:
     async def session(self, request: Request) -> Response:
         """GET /session: who am I, and until when; answered without the database."""
         session, claim = await self._reader(request)
-        content = {"user": session.user, "account": session.account, "name": session.name, "expires_s": session.expires_s}
-        return self._with_claim(answer(content), claim)
+        return self._with_claim(answer(_shown(session)), claim)
 
     async def balance(self, request: Request) -> Response:
         """GET /balance: while the database is away, the last one this node saw, marked stale."""
@@ -224,8 +227,7 @@ class Wallet:
 
     async def _welcome(self, user: int, account: int, name: str, status: int) -> Response:
         token, session = await self._sessions.create(user, account, name, time.time())
-        content = {"user": user, "account": account, "name": name, "expires_s": session.expires_s}
-        response = answer(content, status)
+        response = answer(_shown(session), status)
         set_cookie(response, "session", token, self._sessions.ttl_s)
         return self._with_claim(response, self._claim(session, digest(token)))
 
@@ -257,6 +259,10 @@ class Wallet:
         if claim is not None:
             set_cookie(response, "claim", claim, self._claims.ttl_s)
         return response
+
+
+def _shown(session: Session) -> dict[str, int | str]:
+    return {"user": session.user, "account": session.account, "name": session.name, "expires_s": session.expires_s}
 
 
 async def _body(request: Request) -> bytes:

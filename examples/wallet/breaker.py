@@ -1,4 +1,4 @@
-"""Remembers an outage, so that users are told at once and a struggling server is left alone. Pure: time is an argument."""
+"""Remembers an outage, so that users are told at once and a struggling server is left alone. Pure."""
 
 from __future__ import annotations
 

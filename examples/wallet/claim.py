@@ -1,4 +1,4 @@
-"""The signed claim: who a session belongs to, for reads while the session store is silent. Pure: time is an argument."""
+"""The signed claim: who a session belongs to, for reads while the session store is silent. Pure."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def password(fields: Mapping[str, Any]) -> str:
 def idempotency_key(header: str | None) -> str:
     """The key that makes a write safe to repeat; unique over all users and regions (use a UUID)."""
     if header is None or not KEY.fullmatch(header):
-        raise BadRequest("Idempotency-Key", header, "a header of 1 to 128 visible ASCII characters, for instance a UUID")
+        raise BadRequest("Idempotency-Key", header, "a header of 1 to 128 visible ASCII characters, such as a UUID")
     return header
 
 

@@ -58,7 +58,8 @@ def verifies(verifier: str, password: str) -> bool:
         method, parameters, keys = verifier.split("$")
         iterations, salt = parameters.split(":")
         stored_key = base64.b64decode(keys.split(":")[0], validate=True)
-        salted = hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(salt, validate=True), int(iterations))
+        raw_salt = base64.b64decode(salt, validate=True)
+        salted = hashlib.pbkdf2_hmac("sha256", password.encode(), raw_salt, int(iterations))
     except ValueError:
         return False
     client_key = hmac.digest(salted, b"Client Key", "sha256")

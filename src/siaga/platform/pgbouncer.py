@@ -58,9 +58,7 @@ def configure(layout: Layout) -> None:
         "log_disconnections": "0",
         "stats_period": "60",
     }
-    lines = ["[databases]"]
-    lines.append(
-        f"{site.transactions.database} = host=127.0.0.1 port={layout.ports[primary]} dbname={site.transactions.database}"
-    )
+    name = site.transactions.database
+    lines = ["[databases]", f"{name} = host=127.0.0.1 port={layout.ports[primary]} dbname={name}"]
     lines += ["", "[pgbouncer]", *(f"{key} = {value}" for key, value in settings.items()), ""]
     write_and_rename(directory / "pgbouncer.ini", "\n".join(lines).encode())

@@ -9,7 +9,7 @@ import asyncio
 import os
 import signal
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import psycopg
@@ -111,7 +111,8 @@ async def create_primary(host: Host, layout: Layout, engines: Engines, server: s
     )
     if done.exit_code != 0:
         raise PlatformFault(
-            f"initdb for {server} failed: {_last_line(done.stderr)}", hint="Look at free disk space and the message above."
+            f"initdb for {server} failed: {_last_line(done.stderr)}",
+            hint="Look at free disk space and the message above.",
         )
     _configure(layout, scratch, server)
     # Only a finished directory gets the name: one cut off half way is made anew.
@@ -251,21 +252,25 @@ async def create_roles(layout: Layout, server: str) -> None:
             verifier = connection.pgconn.encrypt_password(
                 secrets.read(layout.secret(secret)).encode(), role.encode(), b"scram-sha-256"
             ).decode()
-            await connection.execute(
-                sql.SQL("create role {} login password {} " + attributes).format(sql.Identifier(role), sql.Literal(verifier))
-            )
+            create = sql.SQL("create role {} login password {} " + attributes)
+            await connection.execute(create.format(sql.Identifier(role), sql.Literal(verifier)))
 
 
 async def create_database(layout: Layout, server: str, name: str) -> None:
-    """The database, open only to roles that are granted it."""
+    """The database; who may connect is `open_to`'s to say."""
     async with await psycopg.AsyncConnection.connect(conninfo(layout, server), autocommit=True) as connection:
         found = await connection.execute("select 1 from pg_database where datname = %s", (name,))
         if not await found.fetchone():
             await connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-        await connection.execute(sql.SQL("revoke connect on database {} from public").format(sql.Identifier(name)))
-        await connection.execute(
-            sql.SQL("grant connect on database {} to {}").format(sql.Identifier(name), sql.Identifier(WATCH))
-        )
+
+
+async def open_to(layout: Layout, server: str, name: str, roles: Iterable[str]) -> None:
+    """Let these roles connect to the database, and nobody else but its owner."""
+    async with await psycopg.AsyncConnection.connect(conninfo(layout, server), autocommit=True) as connection:
+        database = sql.Identifier(name)
+        await connection.execute(sql.SQL("revoke connect on database {} from public").format(database))
+        allowed = sql.SQL(", ").join(sql.Identifier(role) for role in roles)
+        await connection.execute(sql.SQL("grant connect on database {} to {}").format(database, allowed))
 
 
 async def create_slot(layout: Layout, primary: str, replica: str) -> None:
@@ -292,7 +297,8 @@ async def require_quorum(layout: Layout, database: Database, deadline_s: float) 
             async with asyncio.timeout(deadline_s):
                 while True:
                     cursor = await connection.execute(
-                        "select count(*) from pg_stat_replication where state = 'streaming' and application_name = any(%s)",
+                        "select count(*) from pg_stat_replication "
+                        "where state = 'streaming' and application_name = any(%s)",
                         (replicas,),
                     )
                     row = await cursor.fetchone()

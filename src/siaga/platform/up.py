@@ -216,6 +216,8 @@ async def _install_wallet(layout: Layout, server: str, database: str) -> None:
         app_password=secrets.read(layout.secret("wallet-app")),
         auditor_password=secrets.read(layout.secret("wallet-auditor")),
     )
+    roles = (postgres.WATCH, *pgbouncer.APPLICATION_ROLES)
+    await postgres.open_to(layout, server, database, roles)
 
 
 async def _history(

@@ -11,7 +11,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from siaga.sessions import slots as slot
-from siaga.sessions.model import SLOTS, Answer, Coverage, Event, Member, Role, ServerFacts, SessionVerdict, Shard
+from siaga.sessions.model import (
+    SLOTS,
+    Answer,
+    Coverage,
+    Event,
+    Member,
+    Ranges,
+    Role,
+    ServerFacts,
+    SessionVerdict,
+    Shard,
+    SlotRange,
+)
 from siaga.sop.adherence import Adherence
 from siaga.sop.clauses import ClauseId
 from siaga.sop.limits import SessionsLimits
@@ -43,10 +55,12 @@ def decide(
     servers = tuple(_patient(server, previous) for server in facts)
     cluster = _cluster(servers)
     served = _served(cluster)
-    shards = _shards(cluster, served)
+    ranges = slot.ranges(served)
     slots_served = SLOTS - served.count("")
+    complete = slots_served == SLOTS
+    shards = (*_served_shards(cluster, ranges), *(() if complete else _missing_shards(cluster, served)))
     adherence, why = _judgement(cluster, shards)
-    owners = slot.ranges(_remembered(served, previous))
+    owners = ranges if complete else slot.ranges(_remembered(served, previous))
     return SessionVerdict(
         adherence=adherence,
         figure=_figure(cluster, shards, slots_served),
@@ -56,7 +70,7 @@ def decide(
         ),
         why=why,
         observed_at=min((s.observed_at for s in cluster.answering), default=None),
-        shards=shards,
+        shards=tuple(sorted(shards, key=lambda shard: shard.slots)),
         slots_served=slots_served,
         servers=servers,
         owners=owners,
@@ -89,20 +103,24 @@ def _served(cluster: _Cluster) -> list[str]:
     return slot.owner_map(claims)
 
 
-def _shards(cluster: _Cluster, served: list[str]) -> tuple[Shard, ...]:
-    believed = slot.owner_map((m.node_id, m.epoch, m.slots) for m in cluster.members.values())
-    # A slot that is served needs no belief; the others are grouped by who should own them.
-    missing = ["" if name else f"missing {node_id}" for name, node_id in zip(served, believed, strict=True)]
-    shards = [
-        Shard(ranges, name, Coverage.SERVED, _linked_replicas(cluster, name))
-        for name, ranges in slot.grouped(slot.ranges(served)).items()
+def _served_shards(cluster: _Cluster, served: Ranges) -> list[Shard]:
+    by_primary = slot.grouped(served)
+    return [
+        Shard(slots, name, Coverage.SERVED, _linked_replicas(cluster, name))
+        for name, slots in by_primary.items()
         if name
     ]
-    for key, ranges in slot.grouped(slot.ranges(missing)).items():
-        if key:
-            member = cluster.members.get(key.removeprefix("missing "))
-            shards.append(_missing_shard(cluster, ranges, member))
-    return tuple(sorted(shards, key=lambda shard: shard.slots))
+
+
+def _missing_shards(cluster: _Cluster, served: list[str]) -> list[Shard]:
+    """What nobody serves, grouped by who should: the cluster's own belief, newest first."""
+    believed = slot.owner_map((m.node_id, m.epoch, m.slots) for m in cluster.members.values())
+    missing = ["" if name else f"missing {node_id}" for name, node_id in zip(served, believed, strict=True)]
+    return [
+        _missing_shard(cluster, slots, cluster.members.get(key.removeprefix("missing ")))
+        for key, slots in slot.grouped(slot.ranges(missing)).items()
+        if key
+    ]
 
 
 def _linked_replicas(cluster: _Cluster, primary: str) -> tuple[str, ...]:
@@ -111,7 +129,7 @@ def _linked_replicas(cluster: _Cluster, primary: str) -> tuple[str, ...]:
     return tuple(s.name for s in replicas if s.link_up)
 
 
-def _missing_shard(cluster: _Cluster, ranges: tuple[tuple[int, int], ...], member: Member | None) -> Shard:
+def _missing_shard(cluster: _Cluster, ranges: tuple[SlotRange, ...], member: Member | None) -> Shard:
     if member is None:
         seen = cluster.answering or _all_refused(cluster)
         why = "no server that answers owns them or knows who does"
@@ -192,15 +210,11 @@ def _figure(cluster: _Cluster, shards: tuple[Shard, ...], slots_served: int) -> 
 
 def _remembered(served: list[str], previous: SessionVerdict | None) -> list[str]:
     """Owner of each slot, or whoever served it last."""
-    if "" not in served:
-        return served
     before = slot.owner_map((owner, 0, (slots,)) for slots, owner in previous.owners) if previous else served
     return [now or then for now, then in zip(served, before, strict=True)]
 
 
-def _hand_overs(
-    owners: tuple[tuple[tuple[int, int], str], ...], previous: SessionVerdict | None, cluster: _Cluster, now: datetime
-) -> list[Event]:
+def _hand_overs(owners: Ranges, previous: SessionVerdict | None, cluster: _Cluster, now: datetime) -> list[Event]:
     if previous is None or previous.owners == owners:
         return []
     before = slot.owner_map((owner, 0, (slots,)) for slots, owner in previous.owners)

@@ -15,6 +15,9 @@ SLOTS = 16384
 SlotRange = tuple[int, int]
 """First and last slot, both included."""
 
+Ranges = tuple[tuple[SlotRange, str], ...]
+"""Ranges in slot order, each with its owner; empty where nobody owns it."""
+
 
 class Answer(StrEnum):
     """What became of asking a server."""
@@ -131,7 +134,7 @@ class SessionVerdict:
     shards: tuple[Shard, ...]
     slots_served: int
     servers: tuple[ServerFacts, ...]
-    owners: tuple[tuple[SlotRange, str], ...]
+    owners: Ranges
     """Who last served each range; remembered while nobody does, so that the next owner is seen as a failover."""
     events: tuple[Event, ...] = ()
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from siaga.sessions import separation, slots
 from siaga.sessions.decide import decide
-from siaga.sessions.model import Answer, Event, ServerFacts, SessionVerdict, Shard
+from siaga.sessions.model import Answer, Event, Role, ServerFacts, SessionVerdict, Shard
 from siaga.sessions.separation import Placement
 from siaga.sop.adherence import Standing, aged, combine, to_document
 from siaga.sop.clauses import ClauseId
@@ -109,7 +109,7 @@ def _server_document(server: ServerFacts) -> dict[str, object]:
         "answer": str(server.answer),
         "why": server.why,
         "role": str(server.role),
-        "link_up": server.link_up if answered else None,
+        "link_up": server.link_up if answered and server.role is Role.REPLICA else None,
         "offset_bytes": server.offset if answered else None,
         "timeouts": server.timeouts,
         "process_id": server.process_id or None,

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 
-from siaga.sessions.model import SLOTS, SlotRange
+from siaga.sessions.model import SLOTS, Ranges, SlotRange
 
 
 def owner_map(claims: Iterable[tuple[str, int, tuple[SlotRange, ...]]]) -> list[str]:
@@ -18,12 +18,12 @@ def owner_map(claims: Iterable[tuple[str, int, tuple[SlotRange, ...]]]) -> list[
     return owners
 
 
-def ranges(owners: list[str]) -> tuple[tuple[SlotRange, str], ...]:
+def ranges(owners: list[str]) -> Ranges:
     """The map as ranges in slot order."""
     found: list[tuple[SlotRange, str]] = []
     first = 0
     for owner, run in groupby(owners):
-        length = sum(1 for _ in run)
+        length = len(list(run))
         found.append(((first, first + length - 1), owner))
         first += length
     return tuple(found)

@@ -146,8 +146,9 @@ def _compared(node: str, vantage: str, pool: Pool, proxy: Vote) -> Vote:
     seen = [p for p in pool.peers(node) if pool.votes[p].get(vantage, Vote.BLIND) is not Vote.BLIND]
     if not seen:
         return Vote.ALIKE
-    samples = _evidence(node, vantage, pool)
-    shares = {p: bad_share(_same_span(p, vantage, pool, samples)) for p in seen}
+    samples = evidence(node, vantage, pool)
+    is_recent = len(samples) < len(pool.window(node, vantage).samples)
+    shares = {p: bad_share(_span(pool.window(p, vantage), pool, is_recent)) for p in seen}
     good = [p for p in seen if pool.votes[p][vantage] is Vote.GOOD]
     if proxy is Vote.BAD and not good:
         return Vote.ALIKE
@@ -156,15 +157,14 @@ def _compared(node: str, vantage: str, pool: Pool, proxy: Vote) -> Vote:
     return Vote.BAD if worse and _slower(samples, pool_p50_ms(seen, vantage, pool), policy) else Vote.ALIKE
 
 
-def _evidence(node: str, vantage: str, pool: Pool) -> tuple[Sample, ...]:
+def evidence(node: str, vantage: str, pool: Pool) -> tuple[Sample, ...]:
+    """The samples that the vote rests on: the recent ones of a clear fault, the whole window of a gray one."""
     window = pool.window(node, vantage)
-    return recent(window, pool.policy, pool.now_s) if is_clear(window.samples, pool.policy) else window.samples
+    return _span(window, pool, is_clear(window.samples, pool.policy))
 
 
-def _same_span(peer: str, vantage: str, pool: Pool, samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
-    window = pool.window(peer, vantage)
-    is_whole = samples is not None and samples[0].at_s <= pool.now_s - pool.policy.recent_s
-    return window.samples if is_whole else recent(window, pool.policy, pool.now_s)
+def _span(window: Window, pool: Pool, is_recent: bool) -> tuple[Sample, ...]:
+    return recent(window, pool.policy, pool.now_s) if is_recent else window.samples
 
 
 def _typical(node: str, shares: Mapping[str, float], pool: Pool) -> float:

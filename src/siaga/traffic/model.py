@@ -239,6 +239,14 @@ class TrafficPolicy:
         return hold_s
 
     @property
+    def offences_max(self) -> int:
+        """More are not counted: the hold does not grow any further."""
+        count = 1
+        while self.hold_growth > 1 and self.hold_s(count) < self.hold_s_max:
+            count += 1
+        return count
+
+    @property
     def return_s_max(self) -> float:
         """From the end of every fault to full weight, at the longest."""
         return self.hold_s_max + self.window_s + self.ramp_step_s * len(self.ramp_percent)
