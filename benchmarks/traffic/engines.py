@@ -23,8 +23,8 @@ from siaga.traffic.envoy_config import bootstrap, discovery_file, endpoints, ren
 
 Engine = Callable[[Rig, Path], contextlib.AbstractAsyncContextManager[None]]
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-_SETTLE_S = 1.5
-"""After start, before load: first health checks."""
+_SETTLE_S = 3.0
+"""After start, before load: first health checks, for all engines alike."""
 
 
 @contextlib.asynccontextmanager

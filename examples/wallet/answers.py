@@ -32,7 +32,7 @@ def outage_headers(part: Part) -> dict[str, str]:
 
 def on_outage(request: Request, error: Exception) -> Response:
     """Exception handler for `Outage`."""
-    assert isinstance(error, Outage)  # noqa: S101 (Starlette's handler type is wider than its use)
+    assert isinstance(error, Outage)
     content = {"error": f"{error.part} outage", "outage": error.part, "hint": "repeat the request in a second"}
     if "idempotency-key" in request.headers:
         # The key finds out, and never executes twice.
@@ -42,7 +42,7 @@ def on_outage(request: Request, error: Exception) -> Response:
 
 def on_bad_request(request: Request, error: Exception) -> Response:
     """Exception handler for `BadRequest`."""
-    assert isinstance(error, BadRequest)  # noqa: S101
+    assert isinstance(error, BadRequest)
     content = {"error": str(error), "field": error.field, "found": error.found, "expected": error.expected}
     return answer(content, error.status)
 

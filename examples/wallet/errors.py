@@ -7,7 +7,11 @@ from typing import Literal
 Part = Literal["database", "sessions"]
 
 
-class Outage(Exception):
+class WalletError(Exception):
+    """Every failure we expect."""
+
+
+class Outage(WalletError):
     """A part every node shares does not answer: not this node's fault, and another node cannot do better."""
 
     def __init__(self, part: Part, why: str) -> None:
@@ -16,7 +20,7 @@ class Outage(Exception):
         self.why = why
 
 
-class BadRequest(Exception):
+class BadRequest(WalletError):
     """The request is wrong: which field, what was found, what was expected."""
 
     def __init__(self, field: str, found: object, expected: str, *, status: int = 400) -> None:
@@ -27,11 +31,11 @@ class BadRequest(Exception):
         self.status = status
 
 
-class NotLoggedIn(Exception):
+class NotLoggedIn(WalletError):
     """No session, or one that the session store does not know."""
 
 
-class BadConfiguration(Exception):
+class BadConfiguration(WalletError):
     """The node must not start like this."""
 
     def __init__(self, message: str, *, hint: str) -> None:

@@ -63,13 +63,15 @@ class Postgres:
         self._waiting: deque[asyncio.Future[_Link]] = deque()
         self._missing = asyncio.Semaphore(settings.pool_max)
         self._open_count = 0
-        self._open_error = "no connection yet"
+        self._open_error = ""
+        self._first_tried = asyncio.Event()
         self._breakers = {lane: Breaker() for lane in Lane}
         self._openers: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Open the pool in the background: a node starts while the database is away."""
+        """Open the pool; the first try is awaited, its success is not: a node starts while the database is away."""
         self._openers = [asyncio.create_task(self._keep_open()) for _ in range(min(OPENERS, self._settings.pool_max))]
+        await self._first_tried.wait()
 
     async def stop(self) -> None:
         """Close every connection."""
@@ -172,12 +174,14 @@ class Postgres:
         while True:
             await self._missing.acquire()
             while (link := await self._open()) is None:
+                self._first_tried.set()
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, REOPEN_DELAY_S_MAX)
             delay_s = REOPEN_DELAY_S_MIN
             self._open_count += 1
             self._open_error = ""
             self._release(link)
+            self._first_tried.set()
 
     async def _open(self) -> _Link | None:
         settings = self._settings

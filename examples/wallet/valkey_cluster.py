@@ -17,6 +17,7 @@ from valkey.exceptions import ConnectionError as LostConnection
 from valkey.exceptions import ValkeyError
 
 from wallet.cluster_view import ClusterView, Shard, parse_nodes
+from wallet.errors import WalletError
 
 SUSPECT_S = 0.5
 """How long a silent server is passed over before one request tries it again."""
@@ -27,8 +28,8 @@ TROUBLED_S = 3.0
 IDLE_CONNECTIONS_MAX = 32
 
 
-class NoAnswer(Exception):
-    """This server did not answer in time, or refused: whether it acted is unknown."""
+class NoAnswer(WalletError):
+    """One server did not answer in time, or refused: whether it acted is unknown."""
 
 
 class ValkeyCluster:

@@ -22,14 +22,25 @@ def show(*, json: Json = False) -> int:
     siaga sessions show
     """
     found = ask.get("/v1/sessions")
+    standing = found["standing"]
     if json:
         output.document(found)
     else:
-        print(f"{found['adherence']}: {found['why']}\n")
-        for name in ("servers", "separation", "events"):
-            rows = found.get(name) or []
-            if rows:
-                columns = tuple(rows[0])
-                output.table(columns, [[row.get(column) for column in columns] for row in rows], title=name)
-                print()
-    return Exit.DONE if found["adherence"] == "holds" else Exit.DOES_NOT_HOLD
+        print(f"{standing['adherence']}: {standing['why']}\n")
+        output.table(_SERVER, [[server[key] for key in _SERVER] for server in found["servers"]])
+        print()
+        output.table(_SHARD, [[_text(shard[key]) for key in _SHARD] for shard in found["shards"]])
+        print()
+        output.table(("apart from the database", "", "why"), [tuple(row.values()) for row in found["separation"]])
+        if found["events"]:
+            print()
+            output.table(("time", "event"), [(event["at"], event["reason"]) for event in found["events"]])
+    return Exit.DONE if standing["adherence"] == "holds" else Exit.DOES_NOT_HOLD
+
+
+_SERVER = ("name", "address", "answer", "role", "link_up", "timeouts", "why")
+_SHARD = ("slots", "primary", "coverage", "replicas_linked", "why")
+
+
+def _text(value: object) -> object:
+    return ", ".join(value) if isinstance(value, list) else value

@@ -51,6 +51,8 @@ class Kept:
 
     spec: Spec
     wanted: bool = True
+    held: bool = False
+    """Dead for the length of a drill; a new keeper does not know of the drill and starts it."""
     process: Process | None = None
     since: float = 0.0
     restarts: int = 0
@@ -90,7 +92,9 @@ class Keeper:
                 await self._stop(self._kept[name], request.get("why", "stopped on request"))
                 return self._describe(self._kept[name])
             case "kill" if name in self._kept:
-                return {"killed": self._kill(self._kept[name], hold=bool(request.get("hold")))}
+                return {"done": self._kill(self._kept[name], float(request["hold_s"]))}
+            case "hang" if name in self._kept:
+                return {"done": self._hang(self._kept[name], float(request["hold_s"]))}
             case "remove" if name in self._kept:
                 await self._stop(self._kept[name], "removed")
                 del self._kept[name]
@@ -113,18 +117,36 @@ class Keeper:
 
     def _want(self, kept: Kept) -> None:
         kept.wanted = True
+        kept.held = False
         kept.failures_in_a_row = 0
         if kept.process is None:
             self._start(kept)
+        else:
+            processes.send_to_family(kept.process, signal.SIGCONT)
         self._save()
 
-    def _kill(self, kept: Kept, *, hold: bool) -> bool:
-        """SIGKILL the process and its children; `hold` leaves it dead until `start`."""
-        kept.wanted = kept.wanted and not hold
-        if kept.timer is not None and hold:
+    def _kill(self, kept: Kept, hold_s: float) -> bool:
+        """SIGKILL the process and its children, for a drill; after `hold_s` it is started again."""
+        if hold_s:
+            kept.held = True
+            self._loop.call_later(hold_s, self._release, kept)
+        if kept.timer is not None and kept.held:
             kept.timer.cancel()
+            kept.timer = None
         self._save()
-        return kept.process is not None and processes.send_to_group(kept.process, signal.SIGKILL)
+        return kept.process is not None and processes.send_to_family(kept.process, signal.SIGKILL)
+
+    def _hang(self, kept: Kept, hold_s: float) -> bool:
+        """SIGSTOP the process and its children, for a drill; after `hold_s` it goes on."""
+        process = kept.process
+        if process is None or not processes.send_to_family(process, signal.SIGSTOP):
+            return False
+        self._loop.call_later(hold_s, processes.send_to_family, process, signal.SIGCONT)
+        return True
+
+    def _release(self, kept: Kept) -> None:
+        if kept.held and kept.wanted:
+            self._want(kept)
 
     # Starting, dying, stopping ----------------------------------------------------------------------
 
@@ -175,7 +197,7 @@ class Keeper:
         status = _reap(kept.process)
         kept.process = None
         kept.why = status
-        if kept.wanted and not kept.stopping:
+        if kept.wanted and not kept.stopping and not kept.held:
             self._died(kept)
         self._save()
 
@@ -204,7 +226,7 @@ class Keeper:
                 processes.send(process, signal.SIGCONT)
                 processes.send(process, kept.spec.stop_signal)
                 if not await _ended(process, kept.spec.stop_grace_s):
-                    processes.send_to_group(process, signal.SIGKILL)
+                    processes.send_to_family(process, signal.SIGKILL)
                     await _ended(process, 5.0)
         finally:
             kept.stopping = False
@@ -307,11 +329,12 @@ async def serve(state: Path, socket: Path) -> None:
         loop.add_signal_handler(signum, keeper.done.set)
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        # Cancelled when we leave: asyncio would report that as a fault of the connection.
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
             while line := await reader.readline():
                 try:
                     answer = await keeper.answer(json.loads(line))
-                except (ValueError, KeyError, TypeError) as error:
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
                     answer = {"error": f"request not understood: {error}"}
                 writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()

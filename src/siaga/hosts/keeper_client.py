@@ -34,7 +34,7 @@ class KeeperClient:
         return await self._ask({"op": "put", "spec": asdict(spec), "restart": restart})
 
     async def start(self, name: str) -> None:
-        """Start what was stopped or held."""
+        """Start what was stopped or held; let go on what hangs."""
         await self._ask({"op": "start", "name": name})
 
     async def stop(self, name: str, why: str = "stopped on request") -> None:
@@ -45,9 +45,13 @@ class KeeperClient:
         """End it and forget it."""
         await self._ask({"op": "remove", "name": name})
 
-    async def kill(self, name: str, *, hold: bool) -> None:
-        """SIGKILL it with its children; `hold` keeps it dead until `start`."""
-        await self._ask({"op": "kill", "name": name, "hold": hold})
+    async def kill(self, name: str, *, hold_s: float = 0.0) -> None:
+        """SIGKILL it with its children; it is started again at once, or after `hold_s`."""
+        await self._ask({"op": "kill", "name": name, "hold_s": hold_s})
+
+    async def hang(self, name: str, *, hold_s: float) -> None:
+        """SIGSTOP it with its children; it goes on after `hold_s` or at `start`."""
+        await self._ask({"op": "hang", "name": name, "hold_s": hold_s})
 
     async def leave(self) -> None:
         """End the keeper; what it kept goes on."""

@@ -47,11 +47,28 @@ def send(process: Process, signum: int) -> bool:
     return True
 
 
-def send_to_group(process: Process, signum: int) -> bool:
-    """Signal the session the process leads, its children included; False when it is gone."""
-    if not alive(process):
-        return False
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signum)
-        return True
-    return False
+def send_to_family(process: Process, signum: int) -> bool:
+    """Signal the process and all its descendants; False when it is gone.
+
+    Not its process group: PostgreSQL's backends each lead a session of their own.
+    """
+    members = [process, *_descendants(process.pid)]
+    return [send(member, signum) for member in members][0]
+
+
+def _descendants(root: int) -> list[Process]:
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, ValueError):
+                stat = (entry / "stat").read_text()
+                children.setdefault(int(stat[stat.rindex(")") + 2 :].split()[1]), []).append(int(entry.name))
+    found: list[Process] = []
+    waiting = [root]
+    while waiting:
+        for child in children.get(waiting.pop(), []):
+            waiting.append(child)
+            process = find(child)
+            if process is not None:
+                found.append(process)
+    return found

@@ -141,7 +141,7 @@ async def _down(place: Home, programs: Engines, progress: Progress) -> None:
             if not (place.state / "keeper.json").exists():
                 return
             # Servers outlive a dead keeper; a new one adopts them and can stop them in their own way.
-            start_keeper(place, programs)
+            start_keeper(place, programs.python, programs.python_env)
             async with asyncio.timeout(30):
                 while not await keeper.answers():
                     await asyncio.sleep(0.03)

@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import httpx2
@@ -130,7 +130,7 @@ async def _keeper(layout: Layout, engines: Engines, progress: Progress) -> Keepe
     if await client.answers():
         progress.say("keeper: adopted")
         return client
-    start_keeper(layout.place, engines)
+    start_keeper(layout.place, engines.python, engines.python_env)
     deadline = time.monotonic() + PART_DEADLINE_S
     while not await client.answers():
         if time.monotonic() > deadline:
@@ -140,13 +140,13 @@ async def _keeper(layout: Layout, engines: Engines, progress: Progress) -> Keepe
     return client
 
 
-def start_keeper(place: Home, engines: Engines) -> None:
+def start_keeper(place: Home, python: Sequence[str], python_env: Mapping[str, str]) -> None:
     """Start the keeper in a session of its own; it adopts what an earlier one left running."""
-    environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", **engines.python_env}
+    environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", **python_env}
     log = place.state / "logs/keeper.log"
     with log.open("ab") as output:
         subprocess.Popen(
-            [*engines.python, "-m", "siaga.hosts.keeper", str(place.state / "keeper.json"), str(place.keeper_socket)],
+            [*python, "-m", "siaga.hosts.keeper", str(place.state / "keeper.json"), str(place.keeper_socket)],
             env=environment,
             cwd="/",
             stdin=subprocess.DEVNULL,

@@ -37,8 +37,8 @@ class Placement:
     process: str | None = None
     """What tells its process apart on its host, such as a pid or a unit."""
     directory: str | None = None
-    device: str | None = None
-    """The disk or volume below the directory."""
+    volume: str | None = None
+    """The disk below the directory, named so that the same name is the same disk on every host."""
     credential: str | None = None
     """`fingerprint` of its password."""
 
@@ -71,11 +71,18 @@ def separation(placements: Sequence[Placement], *, one_machine: bool) -> tuple[A
 
     `one_machine`: the embedded platform, which has but one host and one disk to give.
     """
-    compared = (
-        _compare("hosts", placements, lambda p: _anywhere(p.host)),
+    hosts = _compare("hosts", placements, lambda p: _anywhere(p.host))
+    on_hosts: tuple[Aspect, ...] = (
         _compare("processes", placements, lambda p: _on_host(p, p.process)),
         _compare("directories", placements, lambda p: _on_host(p, p.directory), shared=_nested),
-        _compare("volumes", placements, lambda p: _on_host(p, p.device)),
+    )
+    if hosts.separation is Separation.SEPARATED:
+        on_hosts = tuple(Aspect(a.name, Separation.SEPARATED, "they are on different hosts") for a in on_hosts)
+    compared = (
+        hosts,
+        *on_hosts,
+        # A volume on the network may be attached to two hosts, so different hosts prove nothing about it.
+        _compare("volumes", placements, lambda p: _anywhere(p.volume)),
         _compare("credentials", placements, lambda p: _anywhere(p.credential)),
     )
     excused = {"hosts", "volumes"} if one_machine else set()

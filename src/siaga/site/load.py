@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -143,8 +144,14 @@ def _servers(kind: str, count: int) -> list[dict[str, Any]]:
 
 def _time_zone_lines(document: Mapping[str, Any]) -> Iterator[str]:
     zone = document.get("timezone")
-    if isinstance(zone, str) and zone not in (known := available_timezones()):
+    if isinstance(zone, str) and zone not in (known := _time_zones()):
         yield f"timezone = {shown(zone)}: unknown time zone{nearest(zone, known)}"
+
+
+@cache
+def _time_zones() -> set[str]:
+    # Walks the zone files of the system, which takes longer than all the rest.
+    return available_timezones()
 
 
 def _lower_first(text: str) -> str:

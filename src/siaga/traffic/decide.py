@@ -32,11 +32,12 @@ def decide(
         name: elapse(_judged(state, judged[name].verdict), policy, elapsed_s) for name, state in seen.nodes.items()
     }
     decisions = [
-        *_recall(nodes, judged),
+        *_recall(nodes),
         *_drain_bad(nodes, judged, seen_by),
         *_return(nodes, policy),
     ]
-    return replace(seen, nodes=nodes, suspects=_suspects(nodes, judged)), tuple(decisions)
+    after = replace(seen, nodes=nodes)
+    return replace(after, suspects=_suspects(after)), tuple(decisions)
 
 
 def elapse(state: NodeState, policy: TrafficPolicy, elapsed_s: float) -> NodeState:
@@ -65,17 +66,15 @@ def _judged(state: NodeState, verdict: Verdict) -> NodeState:
     return state if state.verdict is verdict and state.held == held else replace(state, verdict=verdict, held=held)
 
 
-def _suspects(nodes: Nodes, judged: Mapping[str, Judgement]) -> frozenset[str]:
-    """Serving nodes that anybody has doubts about; none when it is most of them: then it is no node's fault."""
+def _suspects(seen: States) -> frozenset[str]:
+    """Serving nodes with a bad probe from anywhere; none when it is most of them: then it is no node's fault."""
     doubtful = {
-        name
-        for name, state in nodes.items()
-        if state.serves and (Vote.BAD in judged[name].votes.values() or Vote.UNCLEAR in judged[name].votes.values())
+        name for name, state in seen.nodes.items() if state.serves and any(w.bad for w in seen.windows[name].values())
     }
-    return frozenset(doubtful) if 2 * len(doubtful) <= len(nodes) else frozenset()
+    return frozenset(doubtful) if 2 * len(doubtful) <= len(seen.nodes) else frozenset()
 
 
-def _recall(nodes: Nodes, judged: Mapping[str, Judgement]) -> list[Decision]:
+def _recall(nodes: Nodes) -> list[Decision]:
     """When every serving node is bad, one that has recovered comes back before its hold ends: a hold is no penalty."""
     if not all(state.verdict in _FAULTY for state in nodes.values() if state.serves):
         return []

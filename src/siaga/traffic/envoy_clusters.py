@@ -17,6 +17,11 @@ OUTAGE_HEADER = "x-siaga-outage"
 """On an answer: a shared dependency is missing, it is not this node's fault (decision 23)."""
 PROBE_HEADER = "x-siaga-probe-node"
 """On a request of the controller: exactly this node."""
+DOORS_TRIED_HEADER = "x-siaga-doors-tried"
+NODES_TRIED_HEADER = "x-siaga-nodes-tried"
+"""On a request inside the platform: the addresses it was sent to so far."""
+PROBE_REGION_HEADER = "x-siaga-probe-region"
+"""On a request of the proxy itself: exactly this region."""
 HEALTH_PATH = "/livez"
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -25,6 +30,12 @@ _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 def typed(name: str, **fields: Any) -> Json:
     """Envoy's way of saying which message follows."""
     return {"@type": f"type.googleapis.com/{name}", **fields}
+
+
+def http_filter(name: str, message: str, **fields: Any) -> Json:
+    """One of Envoy's HTTP filters."""
+    message = f"envoy.extensions.filters.http.{name}.v3.{message}"
+    return {"name": f"envoy.filters.http.{name}", "typed_config": typed(message, **fields)}
 
 
 def seconds(ms: int) -> str:
@@ -39,14 +50,21 @@ def endpoint(address: str, *, hostname: str = "") -> Json:
     return {**body, "hostname": hostname} if hostname else body
 
 
-def clusters(site: Site, timings: Mapping[str, Timings], discovery_directory: str, far: Mapping[str, str]) -> list[Json]:
-    """Every cluster of the site; `far` maps the name of a far cluster to its address."""
+def clusters(
+    site: Site,
+    timings: Mapping[str, Timings],
+    discovery_directory: str,
+    far: Mapping[str, str],
+    probes: Mapping[str, str],
+) -> list[Json]:
+    """Every cluster of the site; `far` maps the name of a far cluster to its address, `probes` a region to its own."""
     found = [_doors(site, region, timings, far) for region in site.regions]
     for region in site.regions:
         found.append(_nodes(site, region, discovery_directory))
         found.append(_any_node(region, discovery_directory))
-        found += [_one(probe_cluster(node), str(node.address)) for node in region.nodes]
-    return found + [_one(name, address) for name, address in far.items()]
+        found += [_one(probe_cluster(n), str(n.address), _to_nodes(judged=False, tried=False)) for n in region.nodes]
+        found += [_warmth(region, other, probes[region.name]) for other in site.regions if other is not region]
+    return found + [_one(name, address, _to_doors(judged=False)) for name, address in far.items()]
 
 
 def nodes_cluster(region: str) -> str:
@@ -91,10 +109,12 @@ def _doors(site: Site, region: Region, timings: Mapping[str, Timings], far: Mapp
         "load_assignment": {
             "cluster_name": doors_cluster(region.name),
             "endpoints": [
-                {"priority": priority, "lb_endpoints": [{"endpoint": endpoint(_door(region, other, far))}]}
+                {"priority": priority, "lb_endpoints": [_door(region, other, far)]}
                 for priority, other in enumerate(near_first)
             ],
         },
+        # Users get any door; what keeps a connection warm names the region it means.
+        "lb_subset_config": {"fallback_policy": "ANY_ENDPOINT", "subset_selectors": [{"keys": ["region"]}]},
         # Fail open: when every region looks bad, all of them are asked.
         "common_lb_config": {"healthy_panic_threshold": {"value": 50}, "update_merge_window": "0s"},
         "circuit_breakers": _breakers(),
@@ -102,14 +122,38 @@ def _doors(site: Site, region: Region, timings: Mapping[str, Timings], far: Mapp
         # Only a door's own answers count (no short per-try time-out at this level: a far door is not a sick one),
         # and one region at a time at most.
         "outlier_detection": _outlier_detection(failure_share_percent=50, base_ejection_ms=5_000),
-        "typed_extension_protocol_options": _protocol_options(idle_ms=60_000, judged=True),
+        "typed_extension_protocol_options": _to_doors(judged=True),
         # Doors are listeners of this very process: waiting for their first health check would wait for itself.
         "wait_for_warm_on_init": False,
     }
 
 
-def _door(origin: Region, region: Region, far: Mapping[str, str]) -> str:
-    return str(region.door) if origin is region else far[far_cluster(origin.name, region.name)]
+def _door(origin: Region, region: Region, far: Mapping[str, str]) -> Json:
+    address = str(region.door) if origin is region else far[far_cluster(origin.name, region.name)]
+    return {"endpoint": endpoint(address), "metadata": in_region(region.name)}
+
+
+def in_region(region: str) -> Json:
+    """What marks a region's door, and what asks for it."""
+    return {"filter_metadata": {"envoy.lb": {"region": region}}}
+
+
+def _warmth(origin: Region, region: Region, address: str) -> Json:
+    """A health check that nobody routes by: it goes through the front door's own connection to a far region.
+
+    Connecting costs a round trip of the distance. Users who have to go there at once don't have it (measured:
+    488 ms cold, 327 ms warm, limit 500 ms), and Envoy's health checks use connections of their own.
+    """
+    check = _health_check(timeout_ms=2_000, healthy_threshold=1)
+    request = {
+        "path": HEALTH_PATH,
+        "request_headers_to_add": [{"header": {"key": PROBE_REGION_HEADER, "value": region.name}}],
+    }
+    # A connection of its own each time: the kernel spreads them over Envoy's threads, each has its own to keep warm.
+    every = {"interval": "0.500s", "no_traffic_interval": "0.500s", "unhealthy_interval": "0.500s"}
+    cluster = _one(f"warmth-{origin.name}-{region.name}", address, _to_nodes(judged=False, tried=False))
+    checks = [{**check, **every, "reuse_connection": False, "http_health_check": request}]
+    return {**cluster, "wait_for_warm_on_init": False, "health_checks": checks}
 
 
 def _nodes(site: Site, region: Region, discovery_directory: str) -> Json:
@@ -123,7 +167,7 @@ def _nodes(site: Site, region: Region, discovery_directory: str) -> Json:
         "common_lb_config": {"healthy_panic_threshold": {"value": panic_percent}, "update_merge_window": "0s"},
         "health_checks": [_health_check(timeout_ms=300, healthy_threshold=5)],
         "outlier_detection": _outlier_detection(failure_share_percent=15, base_ejection_ms=10_000),
-        "typed_extension_protocol_options": _protocol_options(idle_ms=4_000, judged=True),
+        "typed_extension_protocol_options": _to_nodes(judged=True),
     }
 
 
@@ -133,7 +177,7 @@ def _any_node(region: Region, discovery_directory: str) -> Json:
         **_discovered(region, discovery_directory),
         "lb_policy": "LEAST_REQUEST",
         "common_lb_config": {"healthy_panic_threshold": {"value": 1}, "update_merge_window": "0s"},
-        "typed_extension_protocol_options": _protocol_options(idle_ms=4_000, judged=False),
+        "typed_extension_protocol_options": _to_nodes(judged=False),
     }
 
 
@@ -151,7 +195,7 @@ def _discovered(region: Region, directory: str) -> Json:
     }
 
 
-def _one(name: str, address: str) -> Json:
+def _one(name: str, address: str, options: Json) -> Json:
     return {
         "name": name,
         "type": "STATIC",
@@ -160,7 +204,7 @@ def _one(name: str, address: str) -> Json:
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": endpoint(address)}]}],
         },
-        "typed_extension_protocol_options": _protocol_options(idle_ms=4_000, judged=False),
+        "typed_extension_protocol_options": options,
     }
 
 
@@ -206,16 +250,48 @@ def _outlier_detection(*, failure_share_percent: int, base_ejection_ms: int) -> 
     }
 
 
-def _protocol_options(*, idle_ms: int, judged: bool) -> Json:
+def _to_nodes(*, judged: bool, tried: bool = True) -> Json:
+    # Shorter than the keep-alive of common servers (uvicorn 5 s), so that they never close first.
+    options = {"http_protocol_options": {}}
+    return _protocol_options(options, idle_ms=4_000, judged=judged, tried_header=NODES_TRIED_HEADER if tried else "")
+
+
+def _to_doors(*, judged: bool) -> Json:
+    # One connection carries all: over a distance every further one would cost a round trip when it is needed most.
+    keep_alive = {"interval": "1s", "timeout": "2s"}
+    options = {"http2_protocol_options": {"connection_keepalive": keep_alive}}
+    return _protocol_options(options, idle_ms=300_000, judged=judged, tried_header=DOORS_TRIED_HEADER if judged else "")
+
+
+def _protocol_options(options: Json, *, idle_ms: int, judged: bool, tried_header: str) -> Json:
     options = typed(
         _HTTP_OPTIONS,
-        explicit_http_config={"http_protocol_options": {}},
-        # Shorter than the keep-alive of common servers (uvicorn 5 s), so that they never close first.
+        explicit_http_config=options,
         common_http_protocol_options={"idle_timeout": seconds(idle_ms)},
     )
     if judged:
         options["outlier_detection"] = {"error_matcher": _error_matcher()}
+    if tried_header:
+        options["http_filters"] = _keep_tried(tried_header)
     return {_HTTP_OPTIONS: options}
+
+
+def _keep_tried(header: str) -> list[Json]:
+    """Every attempt adds its address to a request header that the answer repeats.
+
+    Envoy's own %UPSTREAM_HOSTS_ATTEMPTED% holds only the last attempt over HTTP (measured, 1.40): each one starts
+    a fresh list. The request's headers are shared by all attempts.
+    """
+    first = {"header": {"key": header, "value": "%UPSTREAM_HOST%"}, "append_action": "ADD_IF_ABSENT"}
+    again = {
+        "header": {"key": header, "value": f"%REQ({header})%,%UPSTREAM_HOST%"},
+        "append_action": "OVERWRITE_IF_EXISTS",
+    }
+    mutations = {"request_mutations": [{"append": again}, {"append": first}]}
+    return [
+        http_filter("header_mutation", "HeaderMutation", mutations=mutations),
+        http_filter("upstream_codec", "UpstreamCodec"),
+    ]
 
 
 def _error_matcher() -> Json:

@@ -19,6 +19,7 @@ from siaga.traffic.envoy_clusters import (
     discovery_file,
     endpoint,
     far_cluster,
+    http_filter,
     nodes_cluster,
     seconds,
     typed,
@@ -71,7 +72,7 @@ def bootstrap(
         "admin": {"address": _admin_address(admin), "ignore_global_conn_limit": True},
         "static_resources": {
             "listeners": listeners,
-            "clusters": clusters(site, timing, discovery_directory, far),
+            "clusters": clusters(site, timing, discovery_directory, far, probes),
         },
         "overload_manager": _overload_manager(),
     }
@@ -117,8 +118,8 @@ def render(document: Json) -> str:
 def _front(region: Region, routes: Json) -> Json:
     strip = {"remove_on_match": {"key_matcher": {"prefix": "x-siaga-", "ignore_case": True}}}
     filters = [
-        _filter("header_mutation", "HeaderMutation", mutations={"request_mutations": [strip]}),
-        _filter("buffer", "Buffer", max_request_bytes=REQUEST_BYTES_MAX),
+        http_filter("header_mutation", "HeaderMutation", mutations={"request_mutations": [strip]}),
+        http_filter("buffer", "Buffer", max_request_bytes=REQUEST_BYTES_MAX),
     ]
     manager = {
         # The peer is the user; nothing it says about itself is believed, x-envoy-* included.
@@ -171,7 +172,7 @@ def _listener(name: str, address: str, routes: Json, filters: list[Json], manage
         stat_prefix=name,
         codec_type="AUTO",
         route_config=routes,
-        http_filters=[*filters, _filter("router", "Router", suppress_envoy_headers=name.startswith("front-"))],
+        http_filters=[*filters, http_filter("router", "Router", suppress_envoy_headers=name.startswith("front-"))],
         **manager,
     )
     chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": connection_manager}]}
@@ -180,13 +181,6 @@ def _listener(name: str, address: str, routes: Json, filters: list[Json], manage
         **endpoint(address),
         "per_connection_buffer_limit_bytes": _CONNECTION_BUFFER_BYTES,
         "filter_chains": [chain],
-    }
-
-
-def _filter(name: str, message: str, **fields: object) -> Json:
-    return {
-        "name": f"envoy.filters.http.{name}",
-        "typed_config": typed(f"envoy.extensions.filters.http.{name}.v3.{message}", **fields),
     }
 
 

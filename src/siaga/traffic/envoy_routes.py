@@ -11,11 +11,15 @@ from typing import Any
 
 from siaga.site.model import Region, Site
 from siaga.traffic.envoy_clusters import (
+    DOORS_TRIED_HEADER,
+    NODES_TRIED_HEADER,
     PROBE_HEADER,
+    PROBE_REGION_HEADER,
     Json,
     any_node_cluster,
     doors_cluster,
     far_cluster,
+    in_region,
     nodes_cluster,
     probe_cluster,
     seconds,
@@ -54,9 +58,14 @@ def front_routes(site: Site, region: Region, timings: Mapping[str, Timings]) -> 
     }
     host = {
         "include_request_attempt_count": True,
-        "response_headers_to_add": [_header("x-siaga-doors-attempted", "%UPSTREAM_HOSTS_ATTEMPTED%")],
+        "response_headers_to_add": [_header("x-siaga-doors-attempted", f"%REQ({DOORS_TRIED_HEADER})%")],
         # Words between nodes and proxies, nothing for users.
-        "response_headers_to_remove": [UNSENT_HEADER, "x-envoy-ratelimited", "x-envoy-overloaded"],
+        "response_headers_to_remove": [
+            UNSENT_HEADER,
+            "x-envoy-ratelimited",
+            "x-envoy-overloaded",
+            "x-envoy-upstream-service-time",
+        ],
     }
     return _virtual_host(f"front-{region.name}", _by_kind(repeatable, other), host)
 
@@ -84,11 +93,11 @@ def door_routes(site: Site, region: Region, timing: Timings) -> Json:
     last_resort: Json = {"cluster": any_node_cluster(region.name), **unsent}
     routes = [
         *(_route(probe_cluster(n), {"cluster": probe_cluster(n), **_probe()}, _names(n.name)) for n in region.nodes),
-        # Every region has been asked in vain: its health can't be judged right, so ask a node whatever it is said to be.
+        # Every region was asked in vain, so what is said about their health can't be right: ask any node.
         _route("last-resort", last_resort, _attempt_at_least(len(site.regions) + 1)),
         *_by_kind(repeatable, other),
     ]
-    host = {"response_headers_to_add": [_header("x-siaga-nodes-attempted", "%UPSTREAM_HOSTS_ATTEMPTED%")]}
+    host = {"response_headers_to_add": [_header("x-siaga-nodes-attempted", f"%REQ({NODES_TRIED_HEADER})%")]}
     return _virtual_host(f"door-{region.name}", routes, host)
 
 
@@ -99,6 +108,10 @@ def probe_routes(site: Site, region: Region) -> Json:
         for node in other.nodes:
             cluster = probe_cluster(node) if other is region else far_cluster(region.name, other.name)
             routes.append(_route(node.name, {"cluster": cluster, **_probe()}, _names(node.name)))
+        if other is not region:
+            warm = {"cluster": doors_cluster(region.name), "metadata_match": in_region(other.name), **_probe()}
+            asked = {"name": PROBE_REGION_HEADER, "string_match": {"exact": other.name}}
+            routes.append(_route(f"warmth-{other.name}", warm, asked))
     unknown = {"name": "unknown", "match": {"prefix": "/"}, "direct_response": {"status": 404}}
     return _virtual_host(f"probe-{region.name}", [*routes, unknown], {})
 

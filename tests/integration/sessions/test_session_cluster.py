@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.clause("ZDT-1.1b")
 
 PLACEMENTS = (
-    Placement(Cluster.DATABASE, "transactions-1", "db-1", "postgresql", "/var/lib/postgresql", "sda", "aa"),
-    Placement(Cluster.SESSIONS, "sessions-1", "cache-1", "valkey", "/var/lib/valkey", "sda", "bb"),
+    Placement(Cluster.DATABASE, "transactions-1", "db-1", "postgresql", "/var/lib/postgresql", "db-1:sda", "aa"),
+    Placement(Cluster.SESSIONS, "sessions-1", "cache-1", "valkey", "/var/lib/valkey", "cache-1:sda", "bb"),
 )
 
 
@@ -167,6 +167,21 @@ async def test_wrong_credentials_are_not_measured_and_never_told(
     assert "refuses our user, password or commands" in text
     assert "hunter2" not in text
     assert cluster.password not in text
+
+
+async def test_a_user_that_can_read_no_session_is_enough(cluster: ValkeyCluster) -> None:
+    rights = "on >only-for-this-test resetkeys -@all +role +cluster|nodes +cluster|info +info"
+    for server in cluster.servers:
+        server.client().execute_command("ACL", "SETUSER", "siaga-watch", *rights.split())
+    watch = Watch(cluster, user="siaga-watch", password="only-for-this-test")  # noqa: S106
+    assert await watch.look() is Adherence.HOLDS
+
+
+async def test_a_user_without_the_rights_is_not_measured(cluster: ValkeyCluster) -> None:
+    for server in cluster.servers:
+        server.client().execute_command("ACL", "SETUSER", "siaga-blind", "on", ">only-for-this-test", "-@all")
+    watch = Watch(cluster, user="siaga-blind", password="only-for-this-test")  # noqa: S106
+    assert await watch.look() is Adherence.NOT_MEASURED
 
 
 async def test_a_port_of_something_else_is_not_measured(cluster: ValkeyCluster) -> None:

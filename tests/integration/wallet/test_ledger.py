@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import signal
 from collections.abc import Callable
 
 import psycopg
 import pytest
-
-from .conftest import APP_PASSWORD, Database, User, wait_until
+from wallet_servers import APP_PASSWORD, Answer, Database, User, wait_until
 
 NewUser = Callable[[], User]
 
@@ -20,7 +18,8 @@ def assert_books_balance(database: Database) -> None:
     """Every balance is the sum of its entries, every chain is whole, every transfer has two legs, the sum is 0."""
     assert database.query("select sum(balance) from wallet.accounts") == [(0,)]
     wrong = "select a.id from wallet.accounts a left join wallet.entries e on e.account = a.id group by a.id"
-    wrong += " having a.balance <> coalesce(sum(e.amount), 0) or a.version <> count(e) or a.version <> coalesce(max(e.sequence), 0)"
+    wrong += " having a.balance <> coalesce(sum(e.amount), 0) or a.version <> count(e)"
+    wrong += " or a.version <> coalesce(max(e.sequence), 0)"
     assert database.query(wrong) == []
     chain = "select account, sequence, balance_after - amount - coalesce(lag(balance_after) over (partition by account"
     chain += " order by sequence), 0) as gap from wallet.entries"
@@ -49,7 +48,7 @@ async def test_a_repeated_key_answers_the_same_and_says_so(new_user: NewUser, da
     first = await ann.send("POST", "/withdraw", {"amount": 10}, key=key)
     again = await ann.send("POST", "/withdraw", {"amount": 10}, node=1, key=key)
     assert again.content == first.content
-    assert ("Idempotent-Replayed" in first.headers, again.headers["idempotent-replayed"]) == (False, "true")
+    assert ("idempotent-replayed" in first.headers, again.headers["idempotent-replayed"]) == (False, "true")
     assert database.query("select replay_count from wallet.transfers where idempotency_key = %s", key) == [(1,)]
 
 
@@ -87,8 +86,7 @@ async def test_one_key_on_two_nodes_at_once_is_executed_once_and_answered_twice(
         pair = [ann.send("POST", "/withdraw", {"amount": 7}, node=node, key=key) for node in (0, 1)]
         one, other = await asyncio.gather(*pair)
         assert (one.status, one.content) == (200, other.content)
-        assert [one, other].count(one) == 1
-        assert sorted("Idempotent-Replayed".lower() in {h.lower() for h in a.headers} for a in (one, other)) == [False, True]
+        assert sorted("idempotent-replayed" in answer.headers for answer in (one, other)) == [False, True]
     assert (await ann.send("GET", "/balance")).content["balance"] == 10_000 - 30 * 7
     assert_books_balance(database)
 
@@ -104,10 +102,11 @@ async def test_concurrent_withdrawals_never_overdraw(new_user: NewUser, database
 
 async def test_crossing_transfers_do_not_deadlock(new_user: NewUser, database: Database) -> None:
     ann, bob = await new_user().register(1000), await new_user().register(1000)
-    crossing = []
-    for n in range(20):
-        crossing.append(ann.send("POST", "/transfer", {"to": bob.account, "amount": 3}, node=n % 2, key=secrets.token_hex(8)))
-        crossing.append(bob.send("POST", "/transfer", {"to": ann.account, "amount": 3}, node=n % 2, key=secrets.token_hex(8)))
+    crossing = [
+        sender.send("POST", "/transfer", {"to": receiver.account, "amount": 3}, node=n % 2, key=secrets.token_hex(8))
+        for n in range(20)
+        for sender, receiver in ((ann, bob), (bob, ann))
+    ]
     assert {answer.status for answer in await asyncio.gather(*crossing)} == {200}
     assert_books_balance(database)
 
@@ -130,9 +129,9 @@ async def test_crossing_transfers_do_not_deadlock(new_user: NewUser, database: D
 def test_the_application_role_moves_money_through_the_functions_only(database: Database, statement: str) -> None:
     port = database.pooler.port
     conninfo = f"host=127.0.0.1 port={port} user=wallet_app password={APP_PASSWORD} dbname=wallet"
-    with psycopg.connect(conninfo, autocommit=True, prepare_threshold=None) as connection:
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute(statement.encode())
+    connection = psycopg.connect(conninfo, autocommit=True, prepare_threshold=None)
+    with connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(statement.encode())
 
 
 @pytest.mark.parametrize("statement", ["update wallet.entries set amount = amount", "delete from wallet.entries"])
@@ -188,10 +187,9 @@ async def test_a_commit_whose_wait_was_cancelled_is_not_acknowledged(new_user: N
         database.receiver.signal(signal.SIGCONT)
     assert (answer.status, answer.headers["x-siaga-outage"]) == (503, "database")
     assert (await _until_answered(ann, key)).status == 200
-    assert os.path.exists(database.receiver.directory)
 
 
-async def _until_answered(user: User, key: str):  # type: ignore[no-untyped-def]
+async def _until_answered(user: User, key: str) -> Answer:
     for _ in range(200):
         answer = await user.send("POST", "/withdraw", {"amount": 10}, key=key)
         if answer.status != 503:
