@@ -41,7 +41,7 @@ soak: setup ## the long fault campaigns; their last results are in docs/soak.md
 	$(BIN)/python -m benchmarks.soak
 
 docs: setup ## regenerate the pages under docs/sop
-	$(BIN)/python -m siaga.sop.pages
+	$(BIN)/python -m siaga.sop.pages docs/sop
 
 lock: ## renew the lock file (hashes, and no registry's address)
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --group dev pyproject.toml -o requirements.lock

@@ -41,7 +41,9 @@ async def measure(rig: Rig, engine: Engine, fault: Fault, *, fault_s: float, see
     return figures(load.answers, injected_s, fault.nodes if "outage" not in fault.settings else (), rig.node_of_link())
 
 
-async def run(engines: Sequence[str], faults: Sequence[Fault], *, rounds: int, fault_s: float) -> list[dict[str, object]]:
+async def run(
+    engines: Sequence[str], faults: Sequence[Fault], *, rounds: int, fault_s: float
+) -> list[dict[str, object]]:
     """Every engine under every fault, interleaved, so that the machine's moods hit all alike."""
     found: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory(prefix="siaga-envoy-bench-") as directory:

@@ -79,7 +79,7 @@ async def haproxy_defaults(rig: Rig, directory: Path) -> AsyncIterator[None]:
     async with started(
         [str(binary / "haproxy"), "-db", "-q", "-f", str(path)], env={"LD_LIBRARY_PATH": str(binary / "lib")}
     ):
-        await _fronts_listen(rig)
+        await _fronts_listen(rig, _SETTLE_S)
         yield
 
 
@@ -91,21 +91,23 @@ ENGINES: dict[str, Engine] = {
 
 
 @contextlib.asynccontextmanager
-async def run_envoy(rig: Rig, directory: Path, config: dict[str, Any]) -> AsyncIterator[None]:
+async def run_envoy(
+    rig: Rig, directory: Path, config: dict[str, Any], *, settle_s: float = _SETTLE_S
+) -> AsyncIterator[None]:
     """Envoy with that configuration, serving."""
     path = directory / "envoy.json"
     path.write_text(json.dumps(config))
     binary = Path(envoy.__file__).parent / "_bin" / "envoy"
     argv = [str(binary), "-c", str(path), "--disable-hot-restart", "--concurrency", "2", "--log-level", "error"]
     async with started(argv):
-        await _fronts_listen(rig)
+        await _fronts_listen(rig, settle_s)
         yield
 
 
-async def _fronts_listen(rig: Rig) -> None:
+async def _fronts_listen(rig: Rig, settle_s: float) -> None:
     for region in rig.site.regions:
         await listening(rig.ports.of(f"front-{region.name}"))
-    await asyncio.sleep(_SETTLE_S)
+    await asyncio.sleep(settle_s)
 
 
 def _reached(rig: Rig, origin: Region, region: Region, node: str) -> str:

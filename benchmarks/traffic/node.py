@@ -21,6 +21,7 @@ class Fault:
     share: float = 1.0
     livez: bool = False
     """Whether the health check suffers too."""
+    livez_only: bool = False
     outage: str = ""
 
 
@@ -61,7 +62,8 @@ class Node(asyncio.Protocol):
     def serve(self, livez: bool) -> None:
         """Answer now or later."""
         fault = self.state["fault"]
-        struck = (fault.livez or not livez) and self.chance.random() < fault.share
+        meant = livez if fault.livez_only else fault.livez or not livez
+        struck = meant and self.chance.random() < fault.share
         wait_ms = (0 if livez else self.database_ms + 2) + (fault.delay_ms if struck else 0)
         status = fault.status if struck else 200
         outage = fault.outage if struck else ""

@@ -49,16 +49,13 @@ WHOLE_REGION = (
     Fault("region +800 ms, health check clean", nodes=_REGION, settings={"delay_ms": 800}),
     Fault("region 503, health check clean", nodes=_REGION, settings={"status": 503}),
 )
+_EVERY_NODE = ("sgp-1", "sgp-2", "fra-1", "fra-2")
 OTHERS = (
     Fault("+800 ms, health check clean", settings={"delay_ms": 800}),
     Fault("far node hang", nodes=("fra-1",), signal=signal.SIGSTOP),
     Fault("far node +800 ms on 30 %, health check clean", nodes=("fra-1",), settings={"delay_ms": 800, "share": 0.3}),
-    Fault("database outage", nodes=("sgp-1", "sgp-2", "fra-1", "fra-2"), settings={"status": 503, "outage": "database"}),
-    Fault(
-        "slow database outage",
-        nodes=("sgp-1", "sgp-2", "fra-1", "fra-2"),
-        settings={"status": 503, "outage": "database", "delay_ms": 50},
-    ),
+    Fault("database outage", _EVERY_NODE, settings={"status": 503, "outage": "database"}),
+    Fault("slow database outage", _EVERY_NODE, settings={"status": 503, "outage": "database", "delay_ms": 50}),
 )
 NONE = Fault("none", nodes=())
 FAULTS = {fault.name: fault for fault in (NONE, *ONE_NODE, *WHOLE_REGION, *OTHERS)}

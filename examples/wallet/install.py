@@ -15,8 +15,8 @@ from wallet.errors import BadConfiguration
 SCHEMA = Path(__file__).with_name("schema.sql")
 PASSWORD_LENGTH_MIN = 24
 SCRAM_ITERATIONS = 256
-"""Iterations slow down guessing of words people choose; these passwords are machine-made. With the default of 4096 a node
-spends 4.6 ms of its event loop on each connection it opens (measured), and all nodes reopen theirs at once."""
+"""Iterations slow down guessing of words people choose; these passwords are machine-made. With the default of 4096 a
+node spends 4.6 ms of its event loop on each connection it opens (measured), and all nodes reopen theirs at once."""
 INSTALL_LOCK = 0x77616C6C6574
 """Advisory lock: two installers at once take turns."""
 

@@ -22,13 +22,13 @@ from psycopg.errors import Diagnostic
 from psycopg.pq import TransactionStatus
 
 from wallet.breaker import Breaker
+from wallet.deadline import Deadline
 from wallet.errors import Outage
 from wallet.settings import DatabaseSettings
 
 OPENERS = 4
 OPEN_DEADLINE_S = 2.0
 """Opening takes some four round trips: more than a request may wait, so it happens in the background."""
-LATE_ANSWER_S = 0.02
 REOPEN_DELAY_S_MIN = 0.05
 REOPEN_DELAY_S_MAX = 0.5
 UNAVAILABLE_SQLSTATES = frozenset({"25006", "40001", "40P01", "55P03", "53100", "53200", "53300", "57014"})
@@ -47,8 +47,6 @@ class _Link:
     connection: psycopg.AsyncConnection[tuple[Any, ...]]
     warned: bool = False
     """The server sent a warning: of a commit, that it was made without the quorum."""
-    timer: asyncio.TimerHandle | None = None
-    late: bool = False
     shut: bool = False
 
 
@@ -121,13 +119,13 @@ class Postgres:
     async def _execute(
         self, link: _Link, statement: str, parameters: tuple[object, ...], deadline_at: float
     ) -> list[tuple[Any, ...]]:
-        link.warned = link.late = False
-        link.timer = asyncio.get_running_loop().call_at(deadline_at, _shut, link)
+        link.warned = False
+        deadline = Deadline(deadline_at, lambda: _shut(link))
         try:
             cursor = await link.connection.execute(statement, parameters)
             rows = await cursor.fetchall()
         finally:
-            link.timer.cancel()
+            deadline.cancel()
         if link.warned:
             # "committed locally, but might not have been replicated": no acknowledgement (decision 8).
             raise Outage("database", "the commit was not confirmed by the quorum")
@@ -143,15 +141,16 @@ class Postgres:
             raise Outage("database", self._open_error)
         waiter: asyncio.Future[_Link] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
+        late = Outage("database", f"no connection within {self._settings.deadline_ms} ms")
+        deadline = Deadline(deadline_at, lambda: _refuse(waiter, late))
         try:
-            async with asyncio.timeout_at(deadline_at):
-                return await waiter
-        except BaseException as error:
+            return await waiter
+        except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 self._release(waiter.result())
-            if isinstance(error, TimeoutError):
-                raise Outage("database", f"no connection within {self._settings.deadline_ms} ms") from None
             raise
+        finally:
+            deadline.cancel()
 
     def _release(self, link: _Link) -> None:
         if link.connection.pgconn.transaction_status != TransactionStatus.IDLE:  # shut, lost, or cancelled halfway
@@ -208,30 +207,26 @@ class Postgres:
 
     def _refuse_waiting(self, why: str) -> None:
         while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_exception(Outage("database", why))
+            _refuse(self._waiting.popleft(), Outage("database", why))
+
+
+def _refuse(waiter: asyncio.Future[_Link], outage: Outage) -> None:
+    if not waiter.done():
+        waiter.set_exception(outage)
 
 
 def _shut(link: _Link) -> None:
-    if not link.late and _has_input(link):
-        # The answer is here: it was our own process that had no processor for a while.
-        link.late = True
-        link.timer = asyncio.get_running_loop().call_later(LATE_ANSWER_S, _shut, link)
-        return
     link.shut = True
     with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(link.connection.fileno())) as end:
         end.shutdown(socket.SHUT_RDWR)
 
 
 def _has_ended(link: _Link) -> bool:
-    return link.connection.closed or _has_input(link)  # an idle connection has nothing to say but its end
-
-
-def _has_input(link: _Link) -> bool:
+    if link.connection.closed:
+        return True
     poll = select.poll()
     poll.register(link.connection.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
+    return bool(poll.poll(0))  # an idle connection has nothing to say but its end
 
 
 def _note(link: _Link, diagnostic: Diagnostic) -> None:

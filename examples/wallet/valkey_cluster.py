@@ -17,6 +17,7 @@ from valkey.exceptions import ConnectionError as LostConnection
 from valkey.exceptions import ValkeyError
 
 from wallet.cluster_view import ClusterView, Shard, parse_nodes
+from wallet.deadline import Deadline
 from wallet.errors import WalletError
 
 SUSPECT_S = 0.5
@@ -82,16 +83,27 @@ class ValkeyCluster:
         self._wake.set()
 
     async def ask(self, address: str, *commands: tuple[str | int, ...], replica: bool = False) -> list[Any]:
-        """Send commands down one connection and read as many answers; NoAnswer (and suspicion) otherwise."""
+        """Send commands down one connection and read as many answers; NoAnswer (and suspicion) otherwise.
+
+        A NoAnswer says nothing about the act: a server that hangs executes what it was sent when it wakes up.
+        """
         try:
-            async with asyncio.timeout(self.deadline_s):
-                return await self._exchange(address, replica, commands)
+            return await self._exchange(address, replica, commands)
         except (ValkeyError, OSError, TimeoutError) as error:
             # Redirections, LOADING, CLUSTERDOWN and READONLY all mean that the view is old or the server not able.
             self.suspect(address)
             raise NoAnswer(f"{address}: {type(error).__name__}") from None
 
     async def _exchange(self, address: str, replica: bool, commands: tuple[tuple[str | int, ...], ...]) -> list[Any]:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(None) as timeout:
+            deadline = Deadline(loop.time() + self.deadline_s, lambda: timeout.reschedule(loop.time()))
+            try:
+                return await self._send(address, replica, commands)
+            finally:
+                deadline.cancel()
+
+    async def _send(self, address: str, replica: bool, commands: tuple[tuple[str | int, ...], ...]) -> list[Any]:
         idle = self._idle.setdefault((address, replica), [])
         while True:
             pooled = bool(idle)
@@ -146,8 +158,7 @@ class ValkeyCluster:
 
     async def _read_view(self, address: str) -> bool:
         try:
-            async with asyncio.timeout(self.deadline_s):
-                (text,) = await self._exchange(address, False, (("CLUSTER NODES",),))
+            (text,) = await self._exchange(address, False, (("CLUSTER NODES",),))
             view = parse_nodes(text)
         except (ValkeyError, OSError, TimeoutError, ValueError):
             # Passed over, but no reason to look closely: only a request that met it is.

@@ -76,9 +76,7 @@ def _print(result: Result) -> None:
     rows = [(name, _text(result.figures[name]), _text(result.control.get(name))) for name in names]
     output.table(("what users saw", "with the fault", "control run"), rows)
     print()
-    verdicts = [
-        (c.figure, _text(c.value), c.limit, "holds" if c.holds else "broken") for c in result.checks
-    ]
+    verdicts = [(c.figure, _text(c.value), c.limit, "holds" if c.holds else "broken") for c in result.checks]
     output.table(("checked", "found", "limit", ""), verdicts)
     print(f"\n{result.drill}: {'HOLDS' if result.holds else 'DOES NOT HOLD'} ({', '.join(result.clauses)})")
 

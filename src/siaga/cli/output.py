@@ -37,11 +37,16 @@ def document(content: Any) -> None:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
     """Rows for people; known states are coloured where the terminal can."""
-    console = Console()
+    console = _console()
     shown = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for row in rows:
         shown.add_row(*(_cell(value) for value in row))
     console.print(shown)
+
+
+def _console() -> Console:
+    """As wide as the terminal; as wide as needed where there is none (a pipe, a file)."""
+    return Console() if sys.stdout.isatty() else Console(width=200)
 
 
 def _cell(value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,8 +61,12 @@ def up(
 
 def down(
     *,
-    purge: Annotated[bool, Parameter(negative="", help="Remove the platform's data too. This can't be undone.")] = False,
-    dry_run: Annotated[bool, Parameter(negative="", help="Say what would be stopped or removed, and do nothing.")] = False,
+    purge: Annotated[
+        bool, Parameter(negative="", help="Remove the platform's data too. This can't be undone.")
+    ] = False,
+    dry_run: Annotated[
+        bool, Parameter(negative="", help="Say what would be stopped or removed, and do nothing.")
+    ] = False,
     json: Json = False,
 ) -> int:
     """Stop every process of the platform; its data stays unless `--purge` is given.
@@ -133,8 +138,8 @@ async def _describe(layout: Layout) -> dict[str, Any]:
 def _print(described: dict[str, Any]) -> None:
     parts = described["parts"]
     output.table(
-        ("part", "kind", "state", "address", "pid", "since", "why"),
-        [[p[key] for key in ("name", "kind", "state", "address", "pid", "since", "why")] for p in parts],
+        ("part", "state", "address", "pid", "up", "why"),
+        [[p["name"], p["state"], p["address"], p["pid"], _age(p["since"]), p["why"]] for p in parts],
     )
     print()
     for region, url in described["front_door"].items():
@@ -151,7 +156,7 @@ def _print(described: dict[str, Any]) -> None:
             [
                 [
                     loop["name"],
-                    loop["last_pass"],
+                    f"{_age(loop['last_pass'])} ago",
                     f"{loop['last_pass_s'] * 1000:.0f} ms",
                     loop["passes"],
                     loop["errors"],
@@ -162,3 +167,10 @@ def _print(described: dict[str, Any]) -> None:
         )
     for arming in controller.get("arming", []):
         print(f"still arming: {arming}")
+
+
+def _age(since: str) -> str:
+    if not since:
+        return ""
+    seconds = int((datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds())
+    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"

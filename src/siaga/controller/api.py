@@ -3,8 +3,7 @@
 The probes and `/metrics` are open on loopback; everything under `/v1` needs a login.
 """
 
-from __future__ import annotations
-
+# No postponed annotations here: FastAPI could not resolve `Actor`, which is made inside the function.
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any

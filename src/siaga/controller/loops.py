@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -61,6 +61,13 @@ class Loop:
 
     def describe(self) -> dict[str, Any]:
         """For `siaga status`."""
-        found = asdict(self)
-        del found["run_pass"], found["finished_at"]
-        return {**found, "last_pass_s": round(self.last_pass_s, 4), "late": self.late}
+        return {
+            "name": self.name,
+            "interval_s": self.interval_s,
+            "passes": self.passes,
+            "errors": self.errors,
+            "last_pass": self.last_pass,
+            "last_pass_s": round(self.last_pass_s, 4),
+            "last_error": self.last_error,
+            "late": self.late,
+        }

@@ -61,7 +61,8 @@ def wire(layout: Layout) -> Controller:
         sights(layout.site, {r.name: layout.address(f"probe-{r.name}") for r in layout.site.regions}),
         TrafficPolicy().probe_timeout_ms,
     )
-    traffic = _traffic(layout, host, prober, records)
+    data_plane = EnvoyDataPlane(Envoy(host, layout.address("envoy-admin"), str(layout.discovery)), layout.site)
+    traffic = _traffic(layout, host, prober, data_plane, records)
     keeper = KeeperWatch(layout)
     sessions, flush = _sessions(layout, keeper, records)
 
@@ -82,6 +83,11 @@ def wire(layout: Layout) -> Controller:
         Loop("keeper", KEEPER_INTERVAL_S, 10.0, keeper.run_pass),
         Loop("standings", STANDINGS_INTERVAL_S, 5.0, write_standings),
     )
+
+    async def close() -> None:
+        await prober.close()
+        await data_plane.close()
+
     api = create_api(
         door=Door(secrets.read(layout.secret("controller-token"))),
         loops=loops,
@@ -91,10 +97,12 @@ def wire(layout: Layout) -> Controller:
         measured=measured,
         metrics=exposition(loops, traffic, measured),
     )
-    return Controller(loops=loops, api=api, close=prober.close)
+    return Controller(loops=loops, api=api, close=close)
 
 
-def _traffic(layout: Layout, host: LocalHost, prober: Prober, records: Records) -> TrafficService:
+def _traffic(
+    layout: Layout, host: LocalHost, prober: Prober, data_plane: EnvoyDataPlane, records: Records
+) -> TrafficService:
     remembered_at = layout.directory("controller") / "traffic.json"
 
     async def record(kind: str, actor: str, reason: str, figures: Mapping[str, object]) -> None:
@@ -105,8 +113,6 @@ def _traffic(layout: Layout, host: LocalHost, prober: Prober, records: Records) 
         await host.write(str(remembered_at), json.dumps(document).encode())
 
     remembered = json.loads(remembered_at.read_bytes()) if remembered_at.exists() else None
-    envoy = Envoy(host, layout.address("envoy-admin"), str(layout.discovery))
-    data_plane = EnvoyDataPlane(envoy, layout.site)
     return TrafficService(layout.site, prober, data_plane, record=record, save=save, remembered=remembered)
 
 
@@ -129,9 +135,11 @@ def _sessions(
 
     async def flush() -> None:
         while noted:
-            event = noted.pop(0)
-            _log.info(event["reason"], kind=event["kind"], clause=event["clause"])
+            event = noted[0]
             await records.append(Record(str(event["kind"]), "controller", str(event["clause"]), str(event["reason"])))
+            # Only what is written is forgotten: a full disk delays an event, it does not lose it.
+            del noted[0]
+            _log.info(event["reason"], kind=event["kind"], clause=event["clause"])
 
     return service, flush
 
@@ -155,7 +163,7 @@ def _placements(layout: Layout, pids: Mapping[str, int]) -> list[Placement]:
                     host=server.host,
                     process=str(pids[server.name]) if server.name in pids else None,
                     directory=str(directory),
-                    device=str(os.stat(directory).st_dev) if directory.exists() else None,
+                    volume=f"{server.host}:{directory.stat().st_dev}" if directory.exists() else None,
                     credential=credential,
                 )
             )

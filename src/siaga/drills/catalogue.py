@@ -32,7 +32,12 @@ DRILLS = (
     Drill("node-loss", ("ZDT-1.1a",), Scope.NODE, "a node is killed (SIGKILL) and stays dead"),
     Drill("node-hang", ("ZDT-1.1a",), Scope.NODE, "a node hangs (SIGSTOP): it takes connections and answers nothing"),
     Drill("latency-spike", ("ZDT-1.1a",), Scope.NODE, "every answer of a node takes 800 ms longer"),
-    Drill("gray-latency", ("ZDT-1.1a",), Scope.NODE, "30 % of a node's answers take 800 ms longer, its health check is clean"),
+    Drill(
+        "gray-latency",
+        ("ZDT-1.1a",),
+        Scope.NODE,
+        "30 % of a node's answers take 800 ms longer, its health check is clean",
+    ),
     Drill("node-errors", ("ZDT-1.1a",), Scope.NODE, "a node answers 500 to everything but its health check"),
     Drill("region-loss", ("ZDT-1.1a",), Scope.REGION, "every node of a region is killed and stays dead"),
     Drill("region-hang", ("ZDT-1.1a",), Scope.REGION, "every node of a region hangs: nothing refuses, nothing answers"),

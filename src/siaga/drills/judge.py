@@ -14,9 +14,7 @@ def traffic_figures(seen: Sequence[Seen], injected_s: float, latency_ms_max: flo
     """Errors and slow answers of one window, and how long the fault touched anybody."""
     steered = [s for s in seen if s.retried_safely]
     latencies = sorted(s.latency_ms for s in steered)
-    touched = [
-        s.sent_s - injected_s for s in steered if s.bad_first or (s.tried_bad and _harmed(s, latency_ms_max))
-    ]
+    touched = [s.sent_s - injected_s for s in steered if s.bad_first or (s.tried_bad and _harmed(s, latency_ms_max))]
     return {
         "requests": len(seen),
         "safe_or_keyed": len(steered),
@@ -46,7 +44,12 @@ def _quantile(ordered: Sequence[float], share: float) -> float | None:
 def beyond_noise(figures: Mapping[str, Figure], control: Mapping[str, Figure], names: Iterable[str]) -> list[Check]:
     """Counts that may not exceed those of a control run of the same length."""
     return [
-        Check(name, figures[name], f"at most {control[name] or 0} (the control run)", (figures[name] or 0) <= (control[name] or 0))
+        Check(
+            name,
+            figures[name],
+            f"at most {control[name] or 0} (the control run)",
+            (figures[name] or 0) <= (control[name] or 0),
+        )
         for name in names
     ]
 

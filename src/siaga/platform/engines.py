@@ -14,6 +14,7 @@ import platform
 import shutil
 import sys
 import sysconfig
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,13 +52,15 @@ def locate(state: Path, account: Account, pgbouncer: tuple[Path, dict[str, str]]
         python: tuple[str, ...] = (sys.executable,)
         env = {"PYTHONNOUSERSITE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     else:
-        stage = _stage(state, packages, code, account)
-        packages = stage / "packages"
-        python = (str(stage / "python/bin" / Path(os.path.realpath(sys.executable)).name),)
+        # Two stages: servers are not restarted because our own code changed.
+        runtime = _staged(state / "engines" / f"runtime-{_runtime_digest(packages)}", _link_runtime, packages)
+        staged_code = _staged(state / "engines" / f"code-{_code_digest(code)}", _copy_code, *code)
+        packages = runtime / "packages"
+        python = (str(runtime / "python/bin" / Path(os.path.realpath(sys.executable)).name),)
         env = {
-            "PYTHONHOME": str(stage / "python"),
-            "PYTHONPATH": f"{stage / 'code'}:{packages}",
-            "LD_LIBRARY_PATH": str(stage / "python/lib"),
+            "PYTHONHOME": str(runtime / "python"),
+            "PYTHONPATH": f"{staged_code}:{packages}",
+            "LD_LIBRARY_PATH": str(runtime / "python/lib"),
             "PYTHONNOUSERSITE": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
@@ -80,30 +83,35 @@ def _code_roots() -> tuple[Path, Path]:
     return Path(__file__).resolve().parents[1], Path(wallet.origin).resolve().parent
 
 
-def _stage(state: Path, packages: Path, code: tuple[Path, Path], account: Account) -> Path:
-    """Link or copy everything into a directory named after what it holds; old ones are left to `down --purge`."""
-    stage = state / "engines" / _digest(packages, code)
-    if stage.exists():
-        return stage
-    scratch = stage.with_name(f".{stage.name}.{os.getpid()}")
+def _staged(stage: Path, fill: Callable[..., None], *sources: Path) -> Path:
+    """Fill a directory named after what it holds, once; half of one never gets the name."""
+    if not stage.exists():
+        scratch = stage.with_name(f".{stage.name}.{os.getpid()}")
+        scratch.mkdir(parents=True)
+        fill(scratch, *sources)
+        for directory, _, _ in os.walk(scratch):
+            Path(directory).chmod(0o755)
+        stage.parent.chmod(0o755)
+        scratch.rename(stage)
+    return stage
+
+
+def _link_runtime(stage: Path, packages: Path) -> None:
     base = Path(sys.base_prefix)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    real_interpreter = Path(os.path.realpath(sys.executable))
-    (scratch / "python/bin").mkdir(parents=True)
-    (scratch / "python/lib").mkdir()
-    _link(str(real_interpreter), str(scratch / "python/bin" / real_interpreter.name))
+    interpreter = Path(os.path.realpath(sys.executable))
+    (stage / "python/bin").mkdir(parents=True)
+    (stage / "python/lib").mkdir()
+    _link(str(interpreter), str(stage / "python/bin" / interpreter.name))
     for library in (base / "lib").glob("libpython*.so*"):
-        _link(str(library), str(scratch / "python/lib" / library.name))
-    _tree(base / "lib" / version, scratch / "python/lib" / version, leave_out=_LEFT_OUT | {"site-packages"})
-    _tree(packages, scratch / "packages", leave_out=_LEFT_OUT)
-    for root in code:
-        _tree(root, scratch / "code" / root.name, leave_out=set(), copy=True)
-    for directory, _, _ in os.walk(scratch):
-        Path(directory).chmod(0o755)
-    parent = stage.parent
-    parent.chmod(0o755)
-    scratch.rename(stage)
-    return stage
+        _link(str(library), str(stage / "python/lib" / library.name))
+    _tree(base / "lib" / version, stage / "python/lib" / version, leave_out=_LEFT_OUT | {"site-packages"})
+    _tree(packages, stage / "packages", leave_out=_LEFT_OUT)
+
+
+def _copy_code(stage: Path, *roots: Path) -> None:
+    for root in roots:
+        _tree(root, stage / root.name, leave_out=set(), copy=True)
 
 
 def _tree(source: Path, target: Path, *, leave_out: set[str], copy: bool = False) -> None:
@@ -132,12 +140,17 @@ def _copy_readable(source: str, target: str) -> str:
     return target
 
 
-def _digest(packages: Path, code: tuple[Path, Path]) -> str:
+def _runtime_digest(packages: Path) -> str:
     digest = hashlib.sha256(f"{sys.version}{sys.base_prefix}".encode())
     for information in sorted(p.name for p in packages.glob("*.dist-info")):
         digest.update(information.encode())
-    for root in code:
+    return digest.hexdigest()[:12]
+
+
+def _code_digest(roots: tuple[Path, ...]) -> str:
+    digest = hashlib.sha256()
+    for root in roots:
         for path in sorted(root.rglob("*")):
-            if path.suffix in {".py", ".sql", ".typed", ".toml"}:
+            if path.is_file() and path.suffix != ".pyc":
                 digest.update(f"{path.relative_to(root)}".encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:12]

@@ -59,9 +59,7 @@ async def configure(host: Host, layout: Layout, engines: Engines) -> None:
     )
     candidate = _bootstrap_path(layout).with_suffix(".candidate.json")
     await host.write(str(candidate), envoy_config.render(bootstrap).encode())
-    checked = await host.run(
-        [str(engines.envoy), "--mode", "validate", "--config-path", str(candidate)], deadline_s=20
-    )
+    checked = await host.run([str(engines.envoy), "--mode", "validate", "--config-path", str(candidate)], deadline_s=20)
     if checked.exit_code != 0:
         reason = checked.stderr.decode(errors="replace").strip().splitlines()[-1:]
         raise PlatformFault(

@@ -67,7 +67,10 @@ def _unpack(unpacked: Path) -> None:
     unpacked.mkdir(parents=True, exist_ok=True)
     for package in ("pgbouncer", "libevent-2.1-7", "libevent-2.1-7t64", "libc-ares2", "libcares2"):
         # Which library packages exist differs between releases; the program's own check follows.
-        if _run(["apt-get", "download", "-qq", package], dict(os.environ), cwd=unpacked) != 0 and package == "pgbouncer":
+        if (
+            _run(["apt-get", "download", "-qq", package], dict(os.environ), cwd=unpacked) != 0
+            and package == "pgbouncer"
+        ):
             raise PlatformFault(
                 "PgBouncer is not installed, and without root its package could not be downloaded", hint=_HINT
             )

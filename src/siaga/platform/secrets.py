@@ -17,6 +17,7 @@ NAMES = (
     "pooler-admin",
     "sessions-wallet",
     "sessions-watch",
+    "sessions-admin",
     "sessions-replica",
     "controller-token",
 )

@@ -174,13 +174,22 @@ async def _transactions(
     pgbouncer.configure(layout)
     await keeper.put(pgbouncer.spec(layout, engines))
     async with asyncio.TaskGroup() as group:
-        for region in layout.site.regions:
-            for node in region.nodes:
-                group.create_task(_keep(keeper, processes.node_spec(layout, engines, region, node)))
+        group.create_task(_nodes(layout, engines, keeper, progress))
         for replica in replicas:
             group.create_task(_replica(host, layout, engines, keeper, progress, primary, replica))
     await postgres.require_quorum(layout, database, PART_DEADLINE_S)
     progress.say(f"{primary}: commits wait for a replica")
+
+
+async def _nodes(layout: Layout, engines: Engines, keeper: KeeperClient, progress: Progress) -> None:
+    """Start the nodes; those that run with older settings are replaced one after the other, users served on."""
+    before = {part["name"]: part["pid"] for part in await keeper.parts() if part["state"] == "running"}
+    for region in layout.site.regions:
+        for node in region.nodes:
+            part = await keeper.put(processes.node_spec(layout, engines, region, node))
+            if node.name in before and part["pid"] != before[node.name]:
+                await _answers(f"http://{node.address}/livez", f"node {node.name}", layout)
+                progress.say(f"{node.name}: replaced by its new version")
 
 
 async def _primary(
@@ -220,9 +229,7 @@ async def _install_wallet(layout: Layout, server: str, database: str) -> None:
     await postgres.open_to(layout, server, database, roles)
 
 
-async def _history(
-    host: LocalHost, layout: Layout, engines: Engines, keeper: KeeperClient, progress: Progress
-) -> None:
+async def _history(host: LocalHost, layout: Layout, engines: Engines, keeper: KeeperClient, progress: Progress) -> None:
     await _primary(host, layout, engines, keeper, progress, layout.site.history)
 
 
@@ -245,26 +252,31 @@ async def _front_door(
 
 async def _serving(layout: Layout, progress: Progress) -> None:
     """Every region's users are served, database and sessions included."""
-    async with httpx2.AsyncClient(timeout=2.0) as client:
-        for region in layout.site.regions:
-            why = "no attempt was made"
-            try:
-                async with asyncio.timeout(SERVING_DEADLINE_S):
-                    while True:
-                        try:
-                            answer = await client.get(f"http://{region.front_door}/readyz")
-                            if answer.status_code == 200:
-                                break
-                            why = f"answered {answer.status_code}"
-                        except httpx2.HTTPError as error:
-                            why = type(error).__name__
-                        await asyncio.sleep(0.05)
-            except TimeoutError:
-                raise PlatformFault(
-                    f"users of {region.name} are not served after {SERVING_DEADLINE_S:g} s ({why})",
-                    hint=f"`siaga status` shows which part is not running; logs are in {layout.log('x').parent}.",
-                ) from None
+    for region in layout.site.regions:
+        await _answers(f"http://{region.front_door}/readyz", f"users of {region.name}", layout)
     progress.say("serving users in " + ", ".join(region.name for region in layout.site.regions))
+
+
+async def _answers(url: str, who: str, layout: Layout) -> None:
+    """Wait for a 200."""
+    why = "no attempt was made"
+    async with httpx2.AsyncClient(timeout=2.0) as client:
+        try:
+            async with asyncio.timeout(SERVING_DEADLINE_S):
+                while True:
+                    try:
+                        answer = await client.get(url)
+                        if answer.status_code == 200:
+                            return
+                        why = f"answered {answer.status_code}"
+                    except httpx2.HTTPError as error:
+                        why = type(error).__name__
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise PlatformFault(
+                f"{who}: not served after {SERVING_DEADLINE_S:g} s ({why})",
+                hint=f"`siaga status` shows which part is not running; logs are in {layout.log('x').parent}.",
+            ) from None
 
 
 async def _controller_answers(layout: Layout, progress: Progress) -> None:
@@ -283,4 +295,3 @@ async def _controller_answers(layout: Layout, progress: Progress) -> None:
         f"users are served, but the controller did not start within {PART_DEADLINE_S:g} s",
         hint=f"See {layout.log('controller')}.",
     )
-

@@ -19,6 +19,7 @@ from siaga.platform.layout import Layout
 
 SLOTS = 16_384
 WATCH = "siaga-watch"
+ADMIN = "siaga-admin"
 WALLET = "wallet"
 REPLICA = "siaga-replica"
 # A failover takes about 0.8 s at a node time-out of 500 ms. A primary that was restarted before it
@@ -46,7 +47,9 @@ def configure(layout: Layout, server: str) -> None:
         f"user {WALLET} on #{_digest(layout, 'sessions-wallet')} ~session:* +@connection +get +set +del +expire "
         "+exists +ttl +wait +readonly +readwrite +cluster|slots +cluster|shards +cluster|nodes +cluster|myid "
         "+info +command +ping +role",
-        f"user {WATCH} on #{_digest(layout, 'sessions-watch')} +@connection +role +info +cluster +config|get +ping",
+        f"user {WATCH} on #{_digest(layout, 'sessions-watch')} +role +cluster|nodes +cluster|info +info",
+        # Only for joining the servers at the first `up`; no running process has its password.
+        f"user {ADMIN} on #{_digest(layout, 'sessions-admin')} +@connection +role +cluster +ping",
         f"user {REPLICA} on #{_digest(layout, 'sessions-replica')} +psync +replconf +ping",
     )
     write_and_rename(directory / "users.acl", ("\n".join(users) + "\n").encode())
@@ -65,8 +68,9 @@ def configure(layout: Layout, server: str) -> None:
         "cluster-announce-ip": "127.0.0.1",
         # The other shards go on serving while one fails over.
         "cluster-require-full-coverage": "no",
-        # A primary that comes back empty would make its replica empty too: everything acknowledged
-        # is in the file before the answer leaves.
+        "cluster-allow-reads-when-down": "yes",
+        # A primary that comes back empty would make its replica empty too: what a killed process has
+        # acknowledged is in the file (a lost machine loses up to a second, its replica has that).
         "appendonly": "yes",
         "appendfsync": "everysec",
         "save": '""',
@@ -82,7 +86,7 @@ def configure(layout: Layout, server: str) -> None:
 async def form_cluster(layout: Layout, deadline_s: float) -> bool:
     """Join the servers into primaries and replicas unless they are; whether it was done now."""
     names = [server.name for server in layout.site.sessions.servers]
-    connections = {name: connect(layout, name, WATCH) for name in names}
+    connections = {name: connect(layout, name, ADMIN) for name in names}
     try:
         async with asyncio.timeout(deadline_s):
             await asyncio.gather(*(_answers(c) for c in connections.values()))
@@ -162,7 +166,7 @@ def _text(value: object) -> str:
 
 def connect(layout: Layout, server: str, user: str) -> Valkey:
     """A connection to one server as one of its users."""
-    names = {WATCH: "sessions-watch", WALLET: "sessions-wallet"}
+    names = {ADMIN: "sessions-admin", WATCH: "sessions-watch", WALLET: "sessions-wallet"}
     return Valkey(
         host="127.0.0.1",
         port=layout.ports[server],

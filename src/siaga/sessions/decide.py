@@ -69,7 +69,7 @@ def decide(
             f"at most {limits.sessions_lost_max} sessions lost to a database failure"
         ),
         why=why,
-        observed_at=min((s.observed_at for s in cluster.answering), default=None),
+        observed_at=min((s.observed_at for s in servers), default=None),
         shards=tuple(sorted(shards, key=lambda shard: shard.slots)),
         slots_served=slots_served,
         servers=servers,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
+from posixpath import normpath
 
 from siaga.sessions.model import Event
 from siaga.sop.adherence import Adherence, Standing
@@ -140,7 +141,7 @@ def _equal(one: Key, other: Key) -> bool:
 
 def _nested(one: Key, other: Key) -> bool:
     (host, path), (other_host, other_path) = one, other
-    a, b = PurePosixPath(path), PurePosixPath(other_path)
+    a, b = PurePosixPath(normpath(path)), PurePosixPath(normpath(other_path))
     return host == other_host and (a.is_relative_to(b) or b.is_relative_to(a))
 
 

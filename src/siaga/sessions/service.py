@@ -20,6 +20,8 @@ VALID_S = 10.0
 
 EVENTS_SHOWN_MAX = 50
 
+EVENTS_UNRECORDED_MAX = 10_000
+
 
 class Watcher(Protocol):
     """Whoever can look at the session servers."""
@@ -50,6 +52,7 @@ class SessionsService:
         self._aspects: tuple[separation.Aspect, ...] = ()
         self._standing = combine(ClauseId.ZDT_1_1B, ())
         self._events: deque[Event] = deque(maxlen=EVENTS_SHOWN_MAX)
+        self._unrecorded: deque[Event] = deque(maxlen=EVENTS_UNRECORDED_MAX)
 
     async def run_pass(self, now: datetime) -> None:
         """Look once; what changed is shown at once, and recorded."""
@@ -61,8 +64,11 @@ class SessionsService:
             ClauseId.ZDT_1_1B, (verdict.standing(VALID_S), separation.standing(aspects, now, valid_s=VALID_S))
         )
         self._events.extend(events)
-        for event in events:
-            self._record(_event_document(event))
+        self._unrecorded.extend(events)
+        # What could not be recorded stays first in the queue for the next pass.
+        while self._unrecorded:
+            self._record(_event_document(self._unrecorded[0]))
+            self._unrecorded.popleft()
 
     def standing(self, now: datetime) -> Standing:
         """How ZDT-1.1b stands; not measured once the last look is too old."""

@@ -13,12 +13,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 from valkey.asyncio.connection import Connection
-from valkey.exceptions import AuthenticationError, NoPermissionError, ResponseError, ValkeyError
+from valkey.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    InvalidResponse,
+    NoPermissionError,
+    ResponseError,
+    ValkeyError,
+)
 
-from siaga.sessions.model import Answer, Member, Role, ServerFacts, SlotRange
+from siaga.sessions.model import SLOTS, Answer, Member, Role, ServerFacts, SlotRange
 
 COMMANDS = (("ROLE",), ("CLUSTER", "NODES"), ("CLUSTER", "INFO"), ("INFO", "server"))
 """All that the watcher's user must be allowed; each is answered from memory."""
+
+NO_CLUSTER = "does not answer like a member of a Valkey cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +69,11 @@ class SessionWatcher:
             timeouts = (last.timeouts if last else 0) + 1
             why = f"does not answer within {self._deadline_s * 1000:.0f} ms"
             return replace(silent, answer=Answer.HUNG, why=why, timeouts=timeouts)
-        except (AuthenticationError, NoPermissionError):
-            # In our words: nothing that was sent may come back in a message.
-            return replace(silent, answer=Answer.DENIED, why="refuses our user, password or commands")
-        except ResponseError as error:
-            return replace(silent, why=f"cannot be judged: {str(error)[:120]}")
         except (ValkeyError, OSError) as error:
-            if _refused(error):
-                return replace(silent, answer=Answer.REFUSED, why="refuses connections")
-            return replace(silent, why="closes the connection or cannot be reached")
-        except (ValueError, LookupError, TypeError, AttributeError):
-            return replace(silent, why="answers what no Valkey cluster answers")
+            answer, why = _failure(error)
+            return replace(silent, answer=answer, why=why)
+        except (ValueError, LookupError, TypeError, AttributeError, StopIteration, RecursionError):
+            return replace(silent, why=NO_CLUSTER)
         finally:
             await connection.disconnect(nowait=True)
 
@@ -94,6 +97,19 @@ class SessionWatcher:
 async def _ask(connection: Connection) -> list[Any]:
     await connection.send_packed_command(connection.pack_commands(COMMANDS))
     return [await connection.read_response() for _ in COMMANDS]
+
+
+def _failure(error: Exception) -> tuple[Answer, str]:
+    """Word a failure in our own words: a server may repeat what it was sent, the password included."""
+    if isinstance(error, AuthenticationError | NoPermissionError):
+        return Answer.DENIED, "refuses our user, password or commands"
+    if isinstance(error, BusyLoadingError):
+        return Answer.FAILED, "is still loading its data"
+    if isinstance(error, ResponseError | InvalidResponse):
+        return Answer.FAILED, NO_CLUSTER
+    if _refused(error):
+        return Answer.REFUSED, "refuses connections"
+    return Answer.FAILED, "closes the connection or cannot be reached"
 
 
 def _refused(error: BaseException) -> bool:
@@ -144,7 +160,10 @@ def _member(words: Sequence[str]) -> Member:
 
 def _slot_range(text: str) -> SlotRange:
     first, _, last = text.partition("-")
-    return int(first), int(last or first)
+    slots = int(first), int(last or first)
+    if not 0 <= slots[0] <= slots[1] < SLOTS:
+        raise ValueError(f"slots {text} of {SLOTS}")
+    return slots
 
 
 def _fields(text: str) -> Mapping[str, str]:

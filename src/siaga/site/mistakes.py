@@ -30,8 +30,10 @@ EXPECTED = {
 def lines(error: ValidationError, document: object, model: type[BaseModel]) -> Iterator[str]:
     """Each mistake on a line of its own: field, what was found, what was expected."""
     for details in error.errors(include_url=False):
-        # Without a place: the site's own summary of what `consistency` finds, line by line.
-        if details["loc"] and not _miscounted(details):
+        if not details["loc"]:
+            # The site as a whole: what `consistency` found, in its words.
+            yield from details["msg"].splitlines()
+        elif not _miscounted(details):
             yield _line(details, document, model)
 
 

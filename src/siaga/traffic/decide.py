@@ -28,8 +28,10 @@ def decide(
     seen = observe(facts, replace(states, nodes=known), policy, now_s)
     seen_by = pool(seen, facts.regions, policy, now_s)
     judged = judge(seen_by)
+    is_alone = sum(s.serves for s in seen.nodes.values()) == 1
     nodes = {
-        name: elapse(_judged(state, judged[name].verdict), policy, elapsed_s) for name, state in seen.nodes.items()
+        name: _judged(elapse(state, policy, elapsed_s), judged[name].verdict, policy, is_alone)
+        for name, state in seen.nodes.items()
     }
     decisions = [
         *_recall(nodes),
@@ -41,7 +43,9 @@ def decide(
 
 
 def elapse(state: NodeState, policy: TrafficPolicy, elapsed_s: float) -> NodeState:
-    """Let time pass for a node: holds run out, ramps go on and offences fade in good time only."""
+    """Let time pass for a node: holds and excuses run out, ramps go on and offences fade in good time only."""
+    if state.excused_s:
+        state = replace(state, excused_s=max(0.0, state.excused_s - elapsed_s))
     if state.phase is Phase.DRAINED:
         return replace(state, hold_left_s=max(0.0, state.hold_left_s - elapsed_s)) if state.hold_left_s else state
     if state.verdict is not Verdict.HEALTHY:
@@ -61,9 +65,12 @@ def probe_interval_s(states: States, node: str, policy: TrafficPolicy) -> float:
     return policy.probe_closer_interval_s if node in states.suspects else policy.probe_interval_s
 
 
-def _judged(state: NodeState, verdict: Verdict) -> NodeState:
+def _judged(state: NodeState, verdict: Verdict, policy: TrafficPolicy, is_alone: bool) -> NodeState:
     held = "" if verdict is Verdict.HEALTHY else state.held
-    return state if state.verdict is verdict and state.held == held else replace(state, verdict=verdict, held=held)
+    excused_s = policy.window_s if verdict is Verdict.CORRELATED and not is_alone else state.excused_s
+    if (state.verdict, state.held, state.excused_s) == (verdict, held, excused_s):
+        return state
+    return replace(state, verdict=verdict, held=held, excused_s=excused_s)
 
 
 def _suspects(seen: States) -> frozenset[str]:

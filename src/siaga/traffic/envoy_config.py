@@ -6,6 +6,7 @@ controller's eyes). Why each setting is what it is, with what was measured: docs
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Mapping
 
@@ -32,6 +33,7 @@ __all__ = [
     "PROBE_HEADER",
     "Timings",
     "bootstrap",
+    "check_endpoints",
     "discovery_file",
     "endpoints",
     "render",
@@ -110,9 +112,47 @@ def endpoints(region: Region, weights: Mapping[str, int]) -> Json:
     return {"resources": [assignment]}
 
 
+def check_endpoints(document: Json, region: Region) -> None:
+    """Refuse a discovery file that Envoy would refuse, or that would leave a node out."""
+    try:
+        (assignment,) = document["resources"]
+        found = [entry for locality in assignment["endpoints"] for entry in locality["lb_endpoints"]]
+        named = [entry["endpoint"]["hostname"] for entry in found]
+        sockets = [entry["endpoint"]["address"]["socket_address"] for entry in found]
+        states = {entry["health_status"] for entry in found}
+        weights = [entry["load_balancing_weight"] for entry in found]
+        cluster = assignment["cluster_name"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _bad_discovery(region, f"its shape is wrong at {error}") from error
+    if cluster != nodes_cluster(region.name):
+        raise _bad_discovery(region, f"it is for cluster `{cluster}`")
+    if sorted(named) != sorted(node.name for node in region.nodes):
+        raise _bad_discovery(region, f"it names {', '.join(sorted(named)) or 'nobody'}")
+    if states - {"HEALTHY", "DRAINING"} or not all(1 <= weight <= WEIGHT_MAX for weight in weights):
+        raise _bad_discovery(region, "a weight or a state is out of range")
+    for socket in sockets:
+        if not _is_ip(socket["address"]) or not 0 < socket["port_value"] < 65_536:
+            raise _bad_discovery(region, f"`{socket['address']}:{socket['port_value']}` is no address")
+
+
 def render(document: Json) -> str:
     """As JSON, which Envoy reads as such and as YAML."""
     return json.dumps(document, indent=1) + "\n"
+
+
+def _bad_discovery(region: Region, why: str) -> BadInput:
+    return BadInput(
+        f"the discovery file of region `{region.name}` is not fit for Envoy: {why}",
+        hint="Nodes need an IP address and a port in the site file; Envoy keeps the weights it has.",
+    )
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _front(region: Region, routes: Json) -> Json:

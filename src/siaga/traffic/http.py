@@ -55,7 +55,7 @@ class Prober:
     """Starts probes that are due and collects those that ended."""
 
     def __init__(self, watched: Iterable[Sight], timeout_ms: float) -> None:
-        self._due = {sight: 0.0 for sight in watched}
+        self._due = dict.fromkeys(watched, 0.0)
         self._timeout_ms = timeout_ms
         self._running: dict[Sight, asyncio.Task[None]] = {}
         self._ended: list[Probe] = []

@@ -13,7 +13,7 @@ from enum import StrEnum
 from statistics import median
 
 from siaga.traffic.model import ProxyView, Sample, States, TrafficPolicy, Verdict, Window
-from siaga.traffic.windows import bad_share, bad_span_s, p50_ms, recent, streak
+from siaga.traffic.windows import bad_share, bad_span_s, p50_ms, since, streak
 
 
 class Vote(StrEnum):
@@ -89,7 +89,7 @@ def _judge_node(node: str, votes: Mapping[str, Vote], pool: Pool) -> Judgement:
     proxy = pool.proxy[node]
     if proxy is Vote.BAD:
         proxy = _proxy_compared(node, pool)
-    if Vote.BAD in votes.values():
+    if Vote.BAD in votes.values() and pool.states.nodes[node].serves:
         votes = {v: _compared(node, v, pool, proxy) if vote is Vote.BAD else vote for v, vote in votes.items()}
     return Judgement(_verdict(votes, proxy, pool.policy), votes, proxy)
 
@@ -134,37 +134,50 @@ def is_clear(samples: tuple[Sample, ...], policy: TrafficPolicy) -> bool:
 
 def _is_gray(window: Window, policy: TrafficPolicy, recent_from_s: float) -> bool:
     samples, bad = window
-    if len(samples) < policy.gray_samples_min or bad < policy.gray_share_min * len(samples):
+    if bad < policy.gray_share_min * len(samples):
         return False
-    last_bad_s = next(s.at_s for s in reversed(samples) if s.bad)
-    return last_bad_s > recent_from_s and bad_span_s(samples) >= policy.gray_span_s_min
+    own = _from_first_bad(samples)
+    if len(own) < policy.gray_samples_min or bad_span_s(own) < policy.gray_span_s_min:
+        return False
+    return next(s.at_s for s in reversed(own) if s.bad) > recent_from_s
 
 
 def _compared(node: str, vantage: str, pool: Pool, proxy: Vote) -> Vote:
     """BAD if the node is also clearly worse than its peers as seen from here, else ALIKE."""
     policy = pool.policy
-    seen = [p for p in pool.peers(node) if pool.votes[p].get(vantage, Vote.BLIND) is not Vote.BLIND]
-    if not seen:
-        return Vote.ALIKE
     samples = evidence(node, vantage, pool)
-    is_recent = len(samples) < len(pool.window(node, vantage).samples)
-    shares = {p: bad_share(_span(pool.window(p, vantage), pool, is_recent)) for p in seen}
-    good = [p for p in seen if pool.votes[p][vantage] is Vote.GOOD]
-    if proxy is Vote.BAD and not good:
+    if pool.states.nodes[node].excused_s > 0 and not is_clear(samples, policy):
+        return Vote.UNCLEAR
+    shares: dict[str, float] = {}
+    for peer in pool.peers(node):
+        meanwhile = _meanwhile(peer, vantage, pool, samples[0].sent_s)
+        if meanwhile:
+            shares[peer] = bad_share(meanwhile)
+    singled_out = proxy is Vote.BAD
+    if singled_out:
+        shares = {p: share for p, share in shares.items() if pool.votes[p][vantage] is Vote.GOOD}
+    if not shares:
         return Vote.ALIKE
-    reference = min(shares[p] for p in good) if proxy is Vote.BAD else _typical(node, shares, pool)
+    reference = min(shares.values()) if singled_out else _typical(node, shares, pool)
     worse = bad_share(samples) >= policy.share_factor_min * reference + policy.share_delta_min
-    return Vote.BAD if worse and _slower(samples, pool_p50_ms(seen, vantage, pool), policy) else Vote.ALIKE
+    return Vote.BAD if worse and _slower(samples, pool_p50_ms(shares, vantage, pool), policy) else Vote.ALIKE
 
 
 def evidence(node: str, vantage: str, pool: Pool) -> tuple[Sample, ...]:
-    """The samples that the vote rests on: the recent ones of a clear fault, the whole window of a gray one."""
-    window = pool.window(node, vantage)
-    return _span(window, pool, is_clear(window.samples, pool.policy))
+    """The samples a vote rests on: from the first bad one on, of the unbroken streak if the fault is clear."""
+    samples = pool.window(node, vantage).samples
+    return samples[-streak(samples)[0] :] if is_clear(samples, pool.policy) else _from_first_bad(samples)
 
 
-def _span(window: Window, pool: Pool, is_recent: bool) -> tuple[Sample, ...]:
-    return recent(window, pool.policy, pool.now_s) if is_recent else window.samples
+def _from_first_bad(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    return samples[next((n for n, s in enumerate(samples) if s.bad), 0) :]
+
+
+def _meanwhile(peer: str, vantage: str, pool: Pool, since_s: float) -> tuple[Sample, ...]:
+    """What was seen of a peer from the same place in the same time: only that compares fairly."""
+    if pool.votes[peer].get(vantage, Vote.BLIND) is Vote.BLIND:
+        return ()
+    return since(pool.window(peer, vantage), since_s)
 
 
 def _typical(node: str, shares: Mapping[str, float], pool: Pool) -> float:
@@ -185,7 +198,7 @@ def _slower(samples: tuple[Sample, ...], pool_ms: float, policy: TrafficPolicy) 
 
 def pool_p50_ms(peers: Iterable[str], vantage: str, pool: Pool) -> float:
     """Median of the peers' median latency as seen from a vantage point; 0 without peers."""
-    medians = [p50_ms(recent(pool.window(p, vantage), pool.policy, pool.now_s)) for p in peers]
+    medians = [p50_ms(since(pool.window(p, vantage), pool.now_s - pool.policy.recent_s)) for p in peers]
     return median(medians) if medians else 0.0
 
 

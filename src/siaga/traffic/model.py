@@ -105,6 +105,8 @@ class NodeState:
     held: str = ""
     """Why a bad node was not drained; empty when it is not bad."""
     verdict: Verdict = Verdict.UNCLEAR
+    excused_s: float = 0.0
+    """After a correlated failure: so long its traces in the window are not held against the node."""
 
     @property
     def serves(self) -> bool:

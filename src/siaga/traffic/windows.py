@@ -106,10 +106,9 @@ def _extend_views(
     return extended
 
 
-def recent(window: Window, policy: TrafficPolicy, now_s: float) -> tuple[Sample, ...]:
-    """The samples that are about now."""
-    start = bisect_right(window.samples, now_s - policy.recent_s, key=_ended_s)
-    return window.samples[start:]
+def since(window: Window, begin_s: float) -> tuple[Sample, ...]:
+    """The samples that ended after that moment."""
+    return window.samples[bisect_right(window.samples, begin_s, key=_ended_s) :]
 
 
 def streak(samples: tuple[Sample, ...]) -> tuple[int, float]:
@@ -130,7 +129,7 @@ def bad_span_s(samples: tuple[Sample, ...]) -> float:
 
 def bad_share(samples: tuple[Sample, ...]) -> float:
     """Share of bad samples; 0 when there are none."""
-    return sum(s.bad for s in samples) / len(samples) if samples else 0.0
+    return [s.bad for s in samples].count(True) / len(samples) if samples else 0.0
 
 
 def p50_ms(samples: tuple[Sample, ...]) -> float:

@@ -31,7 +31,13 @@ class KeeperUnderTest:
 
     async def start(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "siaga.hosts.keeper", str(self.directory / "keeper.json"), str(self.directory / "k.sock")]
+            [
+                sys.executable,
+                "-m",
+                "siaga.hosts.keeper",
+                str(self.directory / "keeper.json"),
+                str(self.directory / "k.sock"),
+            ]
         )
         await until(self.client.answers)
 
@@ -161,7 +167,13 @@ async def test_a_pid_that_belongs_to_another_process_by_now_is_not_adopted(keepe
 
 async def test_a_second_keeper_on_the_same_state_refuses(keeper: KeeperUnderTest) -> None:
     second = subprocess.run(
-        [sys.executable, "-m", "siaga.hosts.keeper", str(keeper.directory / "keeper.json"), str(keeper.directory / "x.sock")],
+        [
+            sys.executable,
+            "-m",
+            "siaga.hosts.keeper",
+            str(keeper.directory / "keeper.json"),
+            str(keeper.directory / "x.sock"),
+        ],
         capture_output=True,
         timeout=DEADLINE_S,
     )

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,8 @@ class ValkeyServer:
     directory: Path
     port: int
     bus_port: int
-    password: str
+    password: str = field(repr=False)
+    clustered: bool = True
     process: subprocess.Popen[bytes] = field(init=False)
 
     def start(self) -> None:
@@ -56,7 +58,8 @@ class ValkeyServer:
         config.touch(mode=0o600)
         config.write_text(
             f"port {self.port}\ncluster-port {self.bus_port}\nbind 127.0.0.1\ndir {self.directory}\n"
-            f"cluster-enabled yes\ncluster-announce-ip 127.0.0.1\ncluster-node-timeout {NODE_TIMEOUT_MS}\n"
+            f"cluster-enabled {'yes' if self.clustered else 'no'}\n"
+            f"cluster-announce-ip 127.0.0.1\ncluster-node-timeout {NODE_TIMEOUT_MS}\n"
             # Else one missing shard makes the others refuse their own sessions, too.
             "cluster-require-full-coverage no\ncluster-allow-reads-when-down yes\n"
             f"appendonly yes\nsave ''\nrequirepass {self.password}\nprimaryauth {self.password}\n"
@@ -73,6 +76,14 @@ class ValkeyServer:
     def client(self) -> valkey.Valkey:
         """A blocking client of this very server."""
         return valkey.Valkey(port=self.port, password=self.password, socket_timeout=1, decode_responses=True)
+
+    def answers(self) -> bool:
+        """Whether it takes commands."""
+        return bool(self.client().ping())
+
+    def follows(self, primary: str) -> bool:
+        """Make it a replica; refused until it has met the primary."""
+        return bool(self.client().execute_command("CLUSTER", "REPLICATE", primary))
 
     def send(self, signum: int) -> None:
         """Send a signal; after SIGKILL it is gone when this returns."""
@@ -93,12 +104,12 @@ class ValkeyCluster:
     """The servers; the first three begin as primaries."""
 
     servers: tuple[ValkeyServer, ...]
-    password: str
+    password: str = field(repr=False)
 
     def create(self) -> None:
         """Give out the slots, introduce everybody, attach the replicas."""
         for server in self.servers:
-            wait_until(lambda s=server: s.client().ping(), what=f"{server.name} answers")
+            wait_until(server.answers, what=f"{server.name} answers")
         first = self.servers[0]
         share = -(-SLOTS // 3)
         for number, server in enumerate(self.servers):
@@ -110,10 +121,7 @@ class ValkeyCluster:
             client.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port, first.bus_port)
         for number, server in enumerate(self.servers[3:]):
             primary = self.servers[number].client().execute_command("CLUSTER", "MYID")
-            wait_until(
-                lambda s=server, p=primary: s.client().execute_command("CLUSTER", "REPLICATE", p) is not None,
-                what=f"{server.name} replicates",
-            )
+            wait_until(partial(server.follows, primary), what=f"{server.name} follows {primary}")
         self.wait_healthy()
 
     def wait_healthy(self) -> None:
@@ -127,10 +135,10 @@ class ValkeyCluster:
 
         wait_until(healthy, what="a healthy cluster", deadline_s=30)
 
-    def watcher(self, **changed: str | None) -> SessionWatcher:
-        """Look at it with the program's own hands."""
-        credentials = {"user": None, "password": self.password} | changed
-        return SessionWatcher([Server(s.name, s.address) for s in self.servers], **credentials)
+    def watcher(self, **credentials: str | None) -> SessionWatcher:
+        """Look at it with the program's own hands, and our credentials unless others are given."""
+        user, password = credentials.get("user"), credentials.get("password", self.password)
+        return SessionWatcher([Server(s.name, s.address) for s in self.servers], user=user, password=password)
 
     def named(self, name: str) -> ValkeyServer:
         """The server called so."""
@@ -167,6 +175,19 @@ def running_cluster() -> Iterator[ValkeyCluster]:
                 server.process.kill()
                 server.process.wait(10)
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def lone_server(tmp_path: Path) -> Iterator[ValkeyServer]:
+    """A server that is in no cluster."""
+    port, bus_port = _free_ports(2)
+    server = ValkeyServer("alone", tmp_path / "alone", port, bus_port, "only-for-this-test", clustered=False)
+    server.start()
+    try:
+        wait_until(server.answers, what="the lone server answers")
+        yield server
+    finally:
+        server.send(signal.SIGKILL)
 
 
 @pytest.fixture

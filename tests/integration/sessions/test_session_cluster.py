@@ -18,7 +18,7 @@ from siaga.sop.adherence import Adherence
 from siaga.sop.limits import Limits
 
 if TYPE_CHECKING:
-    from .conftest import ValkeyCluster
+    from tests.integration.sessions.conftest import ValkeyCluster, ValkeyServer
 
 pytestmark = pytest.mark.clause("ZDT-1.1b")
 
@@ -184,9 +184,24 @@ async def test_a_user_without_the_rights_is_not_measured(cluster: ValkeyCluster)
     assert await watch.look() is Adherence.NOT_MEASURED
 
 
-async def test_a_port_of_something_else_is_not_measured(cluster: ValkeyCluster) -> None:
-    def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"-ERR unknown command 'AUTH', with args beginning with: 'SECRET'\r\n",
+        b"-LOADING Valkey is loading the dataset in memory\r\n",
+        b"+OK\r\n" + b"*1\r\n" * 5000,
+        b"+OK\r\n" + b":1\r\n" * 4,
+        b"+OK\r\n*1\r\n$6\r\nmaster\r\n" + b"$5\r\na b c\r\n" * 3,
+        b"",
+    ],
+    ids=["http", "echo", "loading", "nested", "numbers", "words", "closed"],
+)
+async def test_a_server_that_answers_nonsense_spoils_only_itself(cluster: ValkeyCluster, reply: bytes) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"AUTH")
+        writer.write(reply.replace(b"SECRET", cluster.password.encode()))
+        writer.close()
 
     impostor = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = impostor.sockets[0].getsockname()[1]
@@ -196,4 +211,11 @@ async def test_a_port_of_something_else_is_not_measured(cluster: ValkeyCluster) 
     answers = {server["name"]: server["answer"] for server in watch.show()["servers"]}
     assert answers.pop(first.name) == "failed"
     assert set(answers.values()) == {"answered"}
+    assert cluster.password not in f"{watch.show()} {watch.events}"
     impostor.close()
+
+
+async def test_a_server_outside_any_cluster_is_not_measured(cluster: ValkeyCluster, lone_server: ValkeyServer) -> None:
+    watch = Watch(replace(cluster, servers=(lone_server,), password=lone_server.password))
+    assert await watch.look() is Adherence.NOT_MEASURED
+    assert "does not answer like a member of a Valkey cluster" in str(watch.show()["standing"])

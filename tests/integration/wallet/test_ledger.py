@@ -104,7 +104,7 @@ async def test_crossing_transfers_do_not_deadlock(new_user: NewUser, database: D
     ann, bob = await new_user().register(1000), await new_user().register(1000)
     crossing = [
         sender.send("POST", "/transfer", {"to": receiver.account, "amount": 3}, node=n % 2, key=secrets.token_hex(8))
-        for n in range(20)
+        for n in range(6)
         for sender, receiver in ((ann, bob), (bob, ann))
     ]
     assert {answer.status for answer in await asyncio.gather(*crossing)} == {200}

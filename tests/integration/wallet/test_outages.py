@@ -9,9 +9,8 @@ import signal
 from collections.abc import Callable, Iterator
 
 import pytest
-from wallet_servers import DEADLINE_MS, Answer, Database, Server, SessionCluster, User, eventually, wait_until
-
 from wallet.sessions import digest
+from wallet_servers import DEADLINE_MS, Answer, Database, Server, SessionCluster, User, eventually, wait_until
 
 NewUser = Callable[[], User]
 LATENESS_MS = 100
@@ -179,8 +178,8 @@ async def test_with_the_whole_session_store_gone_reads_live_on_the_claim_and_wri
         assert (await user.send("GET", "/livez")).status == 200
         identifier, payload, signature = user.cookies["claim"].split(".")
         own = user.cookies["claim"]
-        forged = [f"{identifier}.{payload}.{'A' * 43}", f"k2.{payload}.{signature}", "x", "..", "", other.cookies["claim"]]
-        for claim in forged:
+        forged = [f"{identifier}.{payload}.{'A' * 43}", f"k2.{payload}.{signature}", "x", "..", ""]
+        for claim in (*forged, other.cookies["claim"]):
             user.cookies["claim"] = claim
             assert_outage(await user.send("GET", "/balance"), "sessions", DEADLINE_MS)
         user.cookies["claim"] = own

@@ -234,7 +234,7 @@ def test_when_no_server_answers_only_refusal_proves_anything(answer: Answer, adh
     judged = verdict(facts)
     assert judged.adherence is adherence
     assert judged.figure == "0 of 6 servers answer"
-    assert judged.observed_at is None
+    assert judged.observed_at == NOON
     assert judged.why.startswith("no server answers: p0 ")
 
 

@@ -67,8 +67,9 @@ async def test_the_same_look_twice_is_recorded_once() -> None:
 async def test_a_loop_that_stopped_speaks_for_its_valid_seconds_only() -> None:
     looked = service(Told(Answer.REFUSED), [])
     await looked.run_pass(NOON)
-    parts = looked.standing(NOON + timedelta(seconds=VALID_S + 1)).parts
-    assert [part.adherence for part in parts if part.part == "separation"] == [Adherence.NOT_MEASURED]
+    assert looked.standing(NOON + timedelta(seconds=VALID_S)).adherence is Adherence.BROKEN
+    later = looked.standing(NOON + timedelta(seconds=VALID_S + 1))
+    assert [part.adherence for part in later.parts] == [Adherence.NOT_MEASURED, Adherence.NOT_MEASURED]
 
 
 async def test_a_book_that_cannot_be_written_does_not_hide_the_verdict() -> None:
@@ -81,3 +82,22 @@ async def test_a_book_that_cannot_be_written_does_not_hide_the_verdict() -> None
     with pytest.raises(OSError, match="no space"):
         await looked.run_pass(NOON)
     assert looked.standing(NOON).adherence is Adherence.BROKEN
+
+
+async def test_what_could_not_be_recorded_is_recorded_later() -> None:
+    events: list[Mapping[str, object]] = []
+    room = False
+
+    def record(event: Mapping[str, object]) -> None:
+        if not room:
+            raise OSError("no space left on device")
+        events.append(event)
+
+    looked = SessionsService(
+        Told(Answer.REFUSED), Limits().sessions, record=record, placements=lambda: (), one_machine=True
+    )
+    with pytest.raises(OSError, match="no space"):
+        await looked.run_pass(NOON)
+    room = True
+    await looked.run_pass(NOON + timedelta(seconds=1))
+    assert events == looked.show(NOON)["events"]

@@ -6,7 +6,7 @@ from random import Random
 
 from siaga.simulation.traffic.scenario import AILMENTS, Fault, Kind, Mode, Scenario
 
-NEVER_MS = 1e9
+NEVER_S = 1e9
 _UNDER_LOAD_PERCENT = 10
 _OUTAGE_MS = 150.0
 REMOTE_MS = 160.0
@@ -26,6 +26,9 @@ class Nodes:
         """Faults of each ailing node, those of the last seconds included."""
         self.cold_s = dict.fromkeys(self.names, 0.0)
         self.well_since_s = dict.fromkeys(self.names, 0.0)
+        self.ailed_last_s = dict.fromkeys(self.names, -NEVER_S)
+        """When a fault of its own last made a node bad."""
+        self.blips: dict[str, list[Fault]] = {name: [] for name in self.names}
         self.is_outage = False
 
     def advance(self, present: list[Fault], now_s: float, step_s: float) -> None:
@@ -43,8 +46,19 @@ class Nodes:
             if cold_s and self.weights[name] and not self._down(name, now_s):
                 self.cold_s[name] = max(0.0, cold_s - step_s)
         for name in self.names:
-            if self.is_bad(name, now_s) or any(f.begin_s <= now_s < f.end_s for f in self.ailing.get(name, ())):
-                self.well_since_s[name] = now_s
+            if name in self.ailing or self._cold(name):
+                self._note(name, now_s)
+
+    def _note(self, name: str, now_s: float) -> None:
+        faults = self.ailing.get(name, ())
+        if self._cold(name) or any(f.begin_s <= now_s < f.end_s for f in faults):
+            self.well_since_s[name] = now_s
+        own = [f for f in faults if f.kind not in (Kind.BLIP, Kind.SHARED_SLOW)]
+        if self._cold(name) or any(self._applies(f, name, now_s) for f in own):
+            self.ailed_last_s[name] = now_s
+        for fault in faults:
+            if fault.kind is Kind.BLIP and fault not in self.blips[name]:
+                self.blips[name].append(fault)
 
     def _down(self, name: str, at_s: float) -> bool:
         return any(f.bad_at(at_s) and f.mode in (Mode.ERROR, Mode.HANG) for f in self.ailing.get(name, ()))
@@ -54,6 +68,11 @@ class Nodes:
 
     def _applies(self, fault: Fault, name: str, at_s: float) -> bool:
         return fault.bad_at(at_s) and (fault.kind is not Kind.UNDER_LOAD or self.weights[name] >= _UNDER_LOAD_PERCENT)
+
+    @property
+    def is_cold(self) -> bool:
+        """Some node has yet to warm up."""
+        return any(self.cold_s.values())
 
     def is_bad(self, name: str, at_s: float) -> bool:
         """Some of its users would suffer at that moment."""

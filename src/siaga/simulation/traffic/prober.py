@@ -68,12 +68,28 @@ class Prober:
         latency_ms += route.distance_ms
         return Probe(route.node, route.vantage, sent_s + latency_ms / 1000, outcome, latency_ms, route.distance_ms)
 
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing is under way but plain answers."""
+        return all(p.outcome is Outcome.OK for p in self.pending)
+
+    def carry(self, skip_s: float) -> None:
+        """Move what is under way along with a skipped stretch."""
+        self.pending = [shifted(p, skip_s) for p in self.pending]
+
     def interrupt(self, resumed_s: float) -> None:
         """The controller was paused: whatever was under way looks like a time-out now."""
         self.pending = [
             replace(p, at_s=resumed_s, outcome=Outcome.TIMEOUT, latency_ms=p.latency_ms + (resumed_s - p.at_s) * 1000)
             for p in self.pending
         ]
+
+
+def shifted(probe: Probe, shift_s: float) -> Probe:
+    """The same probe dated otherwise."""
+    return Probe(
+        probe.node, probe.vantage, probe.at_s + shift_s, probe.outcome, probe.latency_ms, probe.distance_ms
+    )
 
 
 def _lied(mode: Mode) -> tuple[Mode, float]:

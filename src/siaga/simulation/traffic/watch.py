@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 
 from siaga.simulation.traffic.nodes import Nodes
 from siaga.simulation.traffic.proxy import Proxy
-from siaga.simulation.traffic.scenario import Fault, Kind, Mode, Scenario
+from siaga.simulation.traffic.scenario import Fault, Kind, Scenario
 from siaga.traffic.model import Action, Decision, Phase, States, TrafficPolicy
 
 _HOUR_S = 3600.0
 _PROOF_S = 4.0
 """Beyond a full window: how long a node must have been well so that the judgement can have proof of it."""
-_BLIP_S_MAX = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,6 @@ class Watch:
         """Since when a serving node suffers a fault without excuse, and whether the fault is clear."""
         self._drains: dict[str, deque[float]] = {name: deque() for name in nodes.names}
         self._recalls: dict[str, deque[float]] = {name: deque() for name in nodes.names}
-        self._history: dict[str, deque[Fault]] = {name: deque(maxlen=12) for name in nodes.names}
         self._proxy_blind_s = -1e9
         self._shared_s = -1e9
 
@@ -77,7 +75,13 @@ class Watch:
         self._onset.clear()
 
     def step(
-        self, now_s: float, step_s: float, before: States, after: States, decisions: Sequence[Decision], present: list[Fault]
+        self,
+        now_s: float,
+        step_s: float,
+        before: States,
+        after: States,
+        decisions: Sequence[Decision],
+        present: list[Fault],
     ) -> None:
         """Check one pass."""
         self._remember(now_s, present)
@@ -101,10 +105,6 @@ class Watch:
         self.report.breaches.append(Breach(now_s, what))
 
     def _remember(self, now_s: float, present: list[Fault]) -> None:
-        for name, faults in self._nodes.ailing.items():
-            for fault in faults:
-                if fault.begin_s <= now_s and fault not in self._history[name]:
-                    self._history[name].append(fault)
         for fault in present:
             if fault.kind is Kind.PROXY_BLIND and fault.bad_at(now_s):
                 self._proxy_blind_s = now_s
@@ -138,13 +138,9 @@ class Watch:
     def _deserved(self, name: str, now_s: float) -> bool:
         """A fault of its own explains the drain; one blip does not, and neither does what all others suffer too."""
         since_s = now_s - self._policy.window_s - 1.5
-        own = [
-            f for f in self._history[name] if f.end_s + f.cold_s >= since_s and f.kind is not Kind.SHARED_SLOW
-        ]
-        if self._nodes.is_bad(name, now_s) and self._shared_s < since_s:
-            return True
-        faults = [f for f in own if f.kind is not Kind.BLIP]
-        return bool(faults) or len(own) >= 2
+        return (
+            self._nodes.ailed_last_s[name] >= since_s or sum(f.end_s >= since_s for f in self._nodes.blips[name]) >= 2
+        )
 
     # --- users ---
 
@@ -152,7 +148,9 @@ class Watch:
         bad = [f for f in self._nodes.ailing.get(name, ()) if f.must_leave and f.bad_at(now_s)]
         if after.nodes[name].serves and bad and self._has_proof(name, now_s, after, present):
             is_clear = any(f.is_clear for f in bad)
-            onset_s, was_clear = self._onset.setdefault(name, (max(f.begin_s for f in bad if f.is_clear == is_clear), is_clear))
+            onset_s, was_clear = self._onset.setdefault(
+                name, (max(f.begin_s for f in bad if f.is_clear == is_clear), is_clear)
+            )
             self._exposed_s[name] += step_s
             if self._exposed_s[name] > self._policy.divert_s_max:
                 self._breach(now_s, f"{name} is bad since {onset_s:.1f} s and still gets users ({bad[0].kind})")
@@ -160,7 +158,12 @@ class Watch:
             return
         if name in self._onset:
             onset_s, was_clear = self._onset.pop(name)
-            if after.nodes[name].weight_percent == 0 and bad and bad[0].period_s == 0 and bad[0].kind not in (Kind.UNDER_LOAD, Kind.SLOW_START):
+            if (
+                after.nodes[name].weight_percent == 0
+                and bad
+                and bad[0].period_s == 0
+                and bad[0].kind not in (Kind.UNDER_LOAD, Kind.SLOW_START)
+            ):
                 (self.report.divert_clear_s if was_clear else self.report.divert_gray_s).append(now_s - onset_s)
         self._exposed_s[name] = 0.0
 
@@ -169,7 +172,9 @@ class Watch:
         if not self._nodes.ailing and not self._starved_s:
             return
         serving = [n for n, s in after.nodes.items() if s.serves]
-        suffering = all(any(f.must_leave and f.is_clear and f.bad_at(now_s) for f in self._nodes.ailing.get(n, ())) for n in serving)
+        suffering = all(
+            any(f.must_leave and f.is_clear and f.bad_at(now_s) for f in self._nodes.ailing.get(n, ())) for n in serving
+        )
         idle = [n for n, s in after.nodes.items() if not s.serves and not s.operator and self._proven(n, now_s)]
         if not (suffering and idle and self._has_proof(serving[0], now_s, after, present)):
             self._starved_s = 0.0
@@ -197,16 +202,14 @@ class Watch:
         if (lonely or 2 * ailing > len(after.nodes)) and not witnessed:
             return False
         honest += witnessed
-        return honest >= self._policy.votes_min and honest > lying + self._undecided(name, now_s)
-
-    def _undecided(self, name: str, now_s: float) -> int:
-        """The data plane counts as a voice even where it has not seen enough to accuse."""
-        return 0 if self._proxy_sees(name, now_s) else 0
+        return honest >= self._policy.votes_min and honest > lying
 
     def _voices(self, name: str, now_s: float, present: list[Fault]) -> tuple[int, int]:
         recent_s = now_s - self._policy.recent_s
         blind = {f.vantage for f in present if f.kind is Kind.VANTAGE_BLIND and f.end_s > recent_s}
-        liars = {f.vantage for f in present if f.kind is Kind.VANTAGE_LIES and f.end_s > recent_s - self._policy.window_s}
+        liars = {
+            f.vantage for f in present if f.kind is Kind.VANTAGE_LIES and f.end_s > recent_s - self._policy.window_s
+        }
         vantages = set(self._scenario.vantages) - blind
         return len(vantages - liars), len(vantages & liars)
 
@@ -214,6 +217,3 @@ class Watch:
         if now_s - self._proxy_blind_s < 2.0:
             return False
         return self._proxy.is_out(name, now_s) or self._scenario.users_per_s > 0
-
-
-_ = Mode

@@ -9,7 +9,7 @@ from random import Random
 
 from siaga.errors import Refused
 from siaga.simulation.traffic.nodes import Nodes
-from siaga.simulation.traffic.prober import Prober
+from siaga.simulation.traffic.prober import Prober, shifted
 from siaga.simulation.traffic.proxy import Proxy
 from siaga.simulation.traffic.scenario import Fault, Kind, Scenario
 from siaga.simulation.traffic.watch import Report, Watch
@@ -48,8 +48,7 @@ class World:
 
     def run(self) -> Report:
         """Live through all of it."""
-        end_s = self._scenario.end_s
-        while self._now_s < end_s or self._present:
+        while self._now_s < self._scenario.end_s or self._present or self._nodes.is_cold:
             self._pass()
         deadline_s = self._now_s + self._policy.return_s_max + self._policy.window_s
         while self._now_s < deadline_s and any(s.phase is not Phase.SERVING for s in self._states.nodes.values()):
@@ -71,7 +70,7 @@ class World:
             views = []
         probes = self._prober.collect(self._present, begin_s, self._now_s, self._interval_s)
         if self._shift_s:
-            probes = [replace(p, at_s=p.at_s + self._shift_s) for p in probes]
+            probes = [shifted(p, self._shift_s) for p in probes]
             views = [replace(v, at_s=v.at_s + self._shift_s) for v in views]
         facts = Facts(self._scenario.regions, tuple(probes), tuple(views))
         before = self._states
@@ -146,8 +145,7 @@ class World:
             return
         self._now_s += skip_s
         self._states = _carry(self._states, self._policy, skip_s)
-        for name in self._nodes.names:
-            self._nodes.cold_s[name] = 0.0 if self._nodes.weights[name] else self._nodes.cold_s[name]
+        self._prober.carry(skip_s)
 
     def _is_quiet(self) -> bool:
         sleeping = (Kind.OPERATOR, Kind.UNDER_LOAD)
@@ -155,7 +153,7 @@ class World:
             all(f.kind in sleeping and f.end_s > self._now_s for f in self._present)
             and all(self._nodes.is_quiet(name) for name in self._nodes.names)
             and self._proxy.is_quiet(self._now_s)
-            and not self._prober.pending
+            and self._prober.is_quiet
             and all(_is_calm(s.phase, s.hold_left_s, s.operator, s.verdict) for s in self._states.nodes.values())
             and not any(w.bad for windows in self._states.windows.values() for w in windows.values())
             and bool(self._states.nodes)
