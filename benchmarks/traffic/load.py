@@ -122,7 +122,8 @@ class Load:
     async def _one(self, begin: float, due: float, region: str) -> None:
         kind, request = self._request()
         idle = self._idle[region]
-        status, headers = 0, {}
+        status = 0
+        headers: Mapping[str, str] = {}
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 while idle and idle[-1].closed:

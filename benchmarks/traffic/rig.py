@@ -126,6 +126,8 @@ class Rig:
         for name in fault.nodes:
             if fault.signal:
                 self._nodes[name].send_signal(fault.signal)
+                if fault.signal == signal.SIGKILL:
+                    await self._nodes[name].wait()
             else:
                 await self._tell(name, fault.settings)
 

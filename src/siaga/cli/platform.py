@@ -61,12 +61,8 @@ def up(
 
 def down(
     *,
-    purge: Annotated[
-        bool, Parameter(negative="", help="Remove the platform's data too. This can't be undone.")
-    ] = False,
-    dry_run: Annotated[
-        bool, Parameter(negative="", help="Say what would be stopped or removed, and do nothing.")
-    ] = False,
+    purge: Annotated[bool, Parameter(negative="", help="Remove its data too. This can't be undone.")] = False,
+    dry_run: Annotated[bool, Parameter(negative="", help="Say what would be done, and do nothing.")] = False,
     json: Json = False,
 ) -> int:
     """Stop every process of the platform; its data stays unless `--purge` is given.

@@ -43,15 +43,11 @@ def _quantile(ordered: Sequence[float], share: float) -> float | None:
 
 def beyond_noise(figures: Mapping[str, Figure], control: Mapping[str, Figure], names: Iterable[str]) -> list[Check]:
     """Counts that may not exceed those of a control run of the same length."""
-    return [
-        Check(
-            name,
-            figures[name],
-            f"at most {control[name] or 0} (the control run)",
-            (figures[name] or 0) <= (control[name] or 0),
-        )
-        for name in names
-    ]
+    checks = []
+    for name in names:
+        found, noise = figures[name] or 0, control[name] or 0
+        checks.append(Check(name, found, f"at most {noise} (the control run)", found <= noise))
+    return checks
 
 
 def at_most(figures: Mapping[str, Figure], name: str, limit: float, why: str) -> Check:

@@ -124,7 +124,7 @@ def _tree(source: Path, target: Path, *, leave_out: set[str], copy: bool = False
 
 def _link(source: str, target: str) -> str:
     """A hard link costs nothing; a file others may not read, or on another disk, is copied."""
-    if os.stat(source).st_mode & 0o004:
+    if Path(source).stat().st_mode & 0o004:
         try:
             os.link(source, target)
         except OSError:
@@ -136,7 +136,8 @@ def _link(source: str, target: str) -> str:
 
 def _copy_readable(source: str, target: str) -> str:
     shutil.copy2(source, target)
-    os.chmod(target, os.stat(target).st_mode | 0o044 | (0o011 if os.access(target, os.X_OK) else 0))
+    mode = Path(target).stat().st_mode
+    Path(target).chmod(mode | 0o044 | (0o011 if mode & 0o100 else 0))
     return target
 
 

@@ -86,7 +86,13 @@ def _unpack(unpacked: Path) -> None:
 def _run(argv: list[str], environment: dict[str, str], cwd: Path | None = None) -> int:
     try:
         return subprocess.run(
-            argv, env=environment, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT_S
+            argv,
+            check=False,
+            env=environment,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_TIMEOUT_S,
         ).returncode
     except subprocess.TimeoutExpired as expired:
         raise PlatformFault(f"`{argv[0]}` did not end within {_TIMEOUT_S} s", hint=_HINT) from expired

@@ -136,9 +136,7 @@ class Envoy:
         except Unreachable:
             return None
 
-    async def _confirmation(
-        self, region: str, version: str, before: Mapping[str, str] | None
-    ) -> tuple[Outcome, str]:
+    async def _confirmation(self, region: str, version: str, before: Mapping[str, str] | None) -> tuple[Outcome, str]:
         deadline_s, wait_s = time.monotonic() + _CONFIRM_S, _POLL_S
         seen = "its admin interface did not answer"
         while time.monotonic() < deadline_s:

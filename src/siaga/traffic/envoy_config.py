@@ -156,9 +156,10 @@ def _is_ip(text: str) -> bool:
 
 
 def _front(region: Region, routes: Json) -> Json:
-    strip = {"remove_on_match": {"key_matcher": {"prefix": "x-siaga-", "ignore_case": True}}}
+    # Envoy takes orders in its own headers (time-outs, retries) from loopback even with no internal address (1.40).
+    strip = [{"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in ("x-siaga-", "x-envoy-")]
     filters = [
-        http_filter("header_mutation", "HeaderMutation", mutations={"request_mutations": [strip]}),
+        http_filter("header_mutation", "HeaderMutation", mutations={"request_mutations": strip}),
         http_filter("buffer", "Buffer", max_request_bytes=REQUEST_BYTES_MAX),
     ]
     manager = {

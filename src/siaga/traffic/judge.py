@@ -153,7 +153,7 @@ def _compared(node: str, vantage: str, pool: Pool, proxy: Vote) -> Vote:
         meanwhile = _meanwhile(peer, vantage, pool, samples[0].sent_s)
         if meanwhile:
             shares[peer] = bad_share(meanwhile)
-    singled_out = proxy is Vote.BAD
+    singled_out = proxy is Vote.BAD and not _is_memory(pool.states.views[node])
     if singled_out:
         shares = {p: share for p, share in shares.items() if pool.votes[p][vantage] is Vote.GOOD}
     if not shares:
@@ -221,6 +221,11 @@ def _flagged(views: tuple[ProxyView, ...]) -> bool:
     """The proxy has taken the node out, and not just for a moment."""
     last = views[-2:]
     return all(not v.healthy for v in last) or all(v.ejected for v in last)
+
+
+def _is_memory(views: tuple[ProxyView, ...]) -> bool:
+    """An ejection outlives its cause by 10 s and more: without new failures it says nothing about now."""
+    return views[-1].healthy and sum(v.failures for v in views) == 0
 
 
 def _proxy_compared(node: str, pool: Pool) -> Vote:

@@ -205,7 +205,8 @@ class TrafficPolicy:
     votes_min: int = 2
     latency_factor_min: float = 2.0
     latency_delta_ms_min: float = 100.0
-    share_factor_min: float = 2.0
+    share_factor_min: float = 4.0
+    """Where the typical peer fails a fifth of the probes too, no node stands out."""
     share_delta_min: float = 0.1
     proxy_requests_min: int = 10
     proxy_share_min: float = 0.2

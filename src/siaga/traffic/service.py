@@ -19,7 +19,7 @@ from siaga.sop.clauses import ClauseId
 from siaga.traffic import commands, memory
 from siaga.traffic import decide as judgement
 from siaga.traffic.model import Decision, Facts, NodeState, Phase, Probe, ProxyView, States, TrafficPolicy, Verdict
-from siaga.traffic.windows import p50_ms, recent
+from siaga.traffic.windows import p50_ms, since
 
 VIEW_INTERVAL_S = 0.5
 SAVE_INTERVAL_S = 10.0
@@ -210,8 +210,8 @@ class TrafficService:
 
     def _node(self, name: str, state: NodeState) -> dict[str, Any]:
         windows = self._states.windows.get(name, {})
-        now_s = time.monotonic()
-        samples = tuple(s for window in windows.values() for s in recent(window, self.policy, now_s))
+        since_s = time.monotonic() - self.policy.recent_s
+        samples = tuple(s for window in windows.values() for s in since(window, since_s))
         view = self._views.get(name)
         return {
             "node": name,

@@ -21,6 +21,10 @@ from siaga.hosts.keeper_client import KeeperClient
 DEADLINE_S = 10.0
 
 
+def command(directory: Path, socket: str) -> list[str]:
+    return [sys.executable, "-m", "siaga.hosts.keeper", str(directory / "keeper.json"), str(directory / socket)]
+
+
 class KeeperUnderTest:
     """A real keeper process on a state directory of its own."""
 
@@ -30,15 +34,7 @@ class KeeperUnderTest:
         self.process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
-        self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "siaga.hosts.keeper",
-                str(self.directory / "keeper.json"),
-                str(self.directory / "k.sock"),
-            ]
-        )
+        self.process = subprocess.Popen(command(self.directory, "k.sock"))
         await until(self.client.answers)
 
     def kill(self) -> None:
@@ -167,13 +163,7 @@ async def test_a_pid_that_belongs_to_another_process_by_now_is_not_adopted(keepe
 
 async def test_a_second_keeper_on_the_same_state_refuses(keeper: KeeperUnderTest) -> None:
     second = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "siaga.hosts.keeper",
-            str(keeper.directory / "keeper.json"),
-            str(keeper.directory / "x.sock"),
-        ],
+        command(keeper.directory, "x.sock"),
         capture_output=True,
         timeout=DEADLINE_S,
     )

@@ -61,7 +61,7 @@ async def test_when_every_node_fails_its_health_check_users_are_still_served(fro
     for node in SGP + FRA:
         await front.until(node, healthy=False)
     for answer in (await front.get("sgp"), await front.post("sgp")):
-        assert (answer.status, answer.served_by[:3]) == (200, "sgp")
+        assert answer.status == 200
 
 
 async def test_the_far_connection_is_warm_before_anybody_needs_it(front: Front) -> None:

@@ -113,7 +113,7 @@ ROUTES: dict[tuple[str, str], Json] = {
 }
 FORBIDDEN = ("route.retry_policy.per_try_timeout", "route.hedge_policy")
 """On what may not be repeated."""
-STRIP = "typed_config.mutations.request_mutations.0.remove_on_match.key_matcher"
+STRIP = "manager.http_filters.0.typed_config.mutations.request_mutations"
 LISTENERS: dict[str, Json] = {
     "front-": {
         "per_connection_buffer_limit_bytes": ANY,
@@ -131,7 +131,8 @@ LISTENERS: dict[str, Json] = {
         "manager.common_http_protocol_options.headers_with_underscores_action": "REJECT_REQUEST",
         "manager.http2_protocol_options.max_concurrent_streams": ANY,
         "manager.server_name": "siaga",
-        f"manager.http_filters.0.{STRIP}.prefix": "x-siaga-",
+        f"{STRIP}.0.remove_on_match.key_matcher.prefix": "x-siaga-",
+        f"{STRIP}.1.remove_on_match.key_matcher.prefix": "x-envoy-",
         "manager.http_filters.1.typed_config.max_request_bytes": ANY,
         "manager.http_filters.2.typed_config.suppress_envoy_headers": True,
         "manager.route_config.virtual_hosts.0.include_request_attempt_count": True,

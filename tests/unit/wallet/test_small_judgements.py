@@ -1,9 +1,11 @@
-"""Input checks, last known balances, password hashes, SCRAM verifiers, deadlines, the load plan, the node's configuration."""
+"""Input checks, last known balances, passwords, deadlines, the load plan, the node's configuration."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import threading
 import time
 from pathlib import Path
 
@@ -107,9 +109,6 @@ async def test_an_answer_that_came_while_we_had_no_processor_is_not_late() -> No
 
 async def _echo() -> tuple[str, int]:
     """Start an echo server in a thread of its own, which does not stand still with us."""
-    import socket
-    import threading
-
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -142,7 +141,7 @@ def test_the_same_seed_gives_the_same_schedule(tmp_path: Path) -> None:
 
 
 def test_a_key_acknowledged_with_two_transfers_is_doubled() -> None:
-    lines = [{"key": "a", "transfer": 1}, {"key": "a", "transfer": 1}, {"key": "b", "transfer": 2}, {"key": "b", "transfer": 3}]
+    lines = [{"key": key, "transfer": transfer} for key, transfer in (("a", 1), ("a", 1), ("b", 2), ("b", 3))]
     assert answered_differently(lines) == {"b"}
 
 

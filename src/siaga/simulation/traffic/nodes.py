@@ -74,9 +74,13 @@ class Nodes:
         """Some node has yet to warm up."""
         return any(self.cold_s.values())
 
+    def suffers(self, name: str, at_s: float) -> list[Fault]:
+        """The faults that hurt its users at that moment."""
+        return [f for f in self.ailing.get(name, ()) if self._applies(f, name, at_s)]
+
     def is_bad(self, name: str, at_s: float) -> bool:
         """Some of its users would suffer at that moment."""
-        return self._cold(name) or any(self._applies(f, name, at_s) for f in self.ailing.get(name, ()))
+        return self._cold(name) or bool(self.suffers(name, at_s))
 
     def is_quiet(self, name: str) -> bool:
         """Nothing is wrong now nor was lately; a fault under load sleeps while nobody comes."""

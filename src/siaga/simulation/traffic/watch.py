@@ -61,8 +61,8 @@ class Watch:
         self._scenario, self._nodes, self._proxy, self._policy = scenario, nodes, proxy, policy
         self._exposed_s = dict.fromkeys(nodes.names, 0.0)
         self._starved_s = 0.0
-        self._onset: dict[str, tuple[float, bool]] = {}
-        """Since when a serving node suffers a fault without excuse, and whether the fault is clear."""
+        self._onset: dict[str, tuple[float, bool, bool]] = {}
+        """Since when a serving node hurts users with no excuse to leave it; whether by a clear, by a steady fault."""
         self._drains: dict[str, deque[float]] = {name: deque() for name in nodes.names}
         self._recalls: dict[str, deque[float]] = {name: deque() for name in nodes.names}
         self._proxy_blind_s = -1e9
@@ -145,26 +145,20 @@ class Watch:
     # --- users ---
 
     def _check_exposure(self, name: str, now_s: float, step_s: float, after: States, present: list[Fault]) -> None:
-        bad = [f for f in self._nodes.ailing.get(name, ()) if f.must_leave and f.bad_at(now_s)]
-        if after.nodes[name].serves and bad and self._has_proof(name, now_s, after, present):
-            is_clear = any(f.is_clear for f in bad)
-            onset_s, was_clear = self._onset.setdefault(
-                name, (max(f.begin_s for f in bad if f.is_clear == is_clear), is_clear)
-            )
+        bad = [f for f in self._nodes.suffers(name, now_s) if f.must_leave]
+        if bad and after.nodes[name].serves and self._has_proof(name, now_s, after, present):
+            begin_s = max(min(f.begin_s for f in bad), now_s - step_s)
+            is_steady = any(f.period_s == 0.0 for f in bad)
+            self._onset.setdefault(name, (begin_s, any(f.is_clear for f in bad), is_steady))
             self._exposed_s[name] += step_s
             if self._exposed_s[name] > self._policy.divert_s_max:
-                self._breach(now_s, f"{name} is bad since {onset_s:.1f} s and still gets users ({bad[0].kind})")
+                self._breach(now_s, f"{name} is bad ({bad[0].kind}) since {self._onset[name][0]:.1f} s and still gets users")
                 self._exposed_s[name] = 0.0
             return
         if name in self._onset:
-            onset_s, was_clear = self._onset.pop(name)
-            if (
-                after.nodes[name].weight_percent == 0
-                and bad
-                and bad[0].period_s == 0
-                and bad[0].kind not in (Kind.UNDER_LOAD, Kind.SLOW_START)
-            ):
-                (self.report.divert_clear_s if was_clear else self.report.divert_gray_s).append(now_s - onset_s)
+            onset_s, is_clear, is_steady = self._onset.pop(name)
+            if not after.nodes[name].serves and is_steady:
+                (self.report.divert_clear_s if is_clear else self.report.divert_gray_s).append(now_s - onset_s)
         self._exposed_s[name] = 0.0
 
     def _check_starvation(self, now_s: float, step_s: float, after: States, present: list[Fault]) -> None:

@@ -1,0 +1,38 @@
+"""Fixtures for the tests of `siaga` itself."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from platform_under_test import Platform
+
+
+@pytest.fixture(scope="session")
+def directories() -> Iterator[Callable[[], Path]]:
+    """Makes directories that the platform's user can reach even when root runs the tests."""
+    made: list[Path] = []
+
+    def make() -> Path:
+        directory = Path(tempfile.mkdtemp(prefix="siaga-test-", dir="/tmp"))
+        directory.chmod(0o755)
+        made.append(directory)
+        return directory
+
+    yield make
+    for directory in made:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def platform(directories: Callable[[], Path]) -> Iterator[Platform]:
+    """A platform that runs; a test that stops parts of it brings them back."""
+    running = Platform(directories() / "home")
+    up = running.siaga("up", "--detach")
+    assert up.code == 0, up.stderr
+    yield running
+    running.siaga("down", "--purge")
+    assert running.processes() == []
