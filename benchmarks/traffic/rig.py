@@ -100,8 +100,7 @@ class Rig:
         relay_file.write_text(json.dumps([asdict(link) for link in self.links()]))
         async with started([sys.executable, "-c", _RELAY, str(relay_file)]):
             try:
-                for node in self.site.nodes:
-                    await self._start(node.name)
+                await asyncio.gather(*(self._start(node.name) for node in self.site.nodes))
                 yield self
             finally:
                 for name in list(self._nodes):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -27,6 +27,8 @@ class DatabaseSettings(Strict):
     name: str
     user: str
     password_file: Path
+    sslmode: Literal["disable", "require", "verify-full"] = "disable"
+    """Of the way to the pooler; "prefer" is not offered: it protects nothing and costs a round trip."""
     deadline_ms: Annotated[int, Field(ge=10, le=5000)] = 150
     """Below the edge's per-try time-out (decision 23), so that the outage answer still arrives."""
     pool_max: Annotated[int, Field(ge=1, le=200)] = 16
@@ -93,7 +95,7 @@ def load_claim_keys(path: Path) -> dict[str, bytes]:
         if not identifier or "." in identifier or len(keys[identifier]) < 32:
             raise BadConfiguration(
                 f"{path}: line {number} is no claim key, expected `ID HEX` with at least 32 bytes",
-                hint='python -c "import secrets; print(\'k1\', secrets.token_hex(32))"',
+                hint="python -c \"import secrets; print('k1', secrets.token_hex(32))\"",
             )
     if not keys:
         raise BadConfiguration(f"{path}: no claim key, expected at least one", hint="all nodes share this file")

@@ -7,6 +7,7 @@ home cannot be entered by the user `siaga`: interpreter, packages and our own co
 
 from __future__ import annotations
 
+import compileall
 import hashlib
 import importlib.util
 import os
@@ -92,7 +93,11 @@ def _staged(stage: Path, fill: Callable[..., None], *sources: Path) -> Path:
         for directory, _, _ in os.walk(scratch):
             Path(directory).chmod(0o755)
         stage.parent.chmod(0o755)
-        scratch.rename(stage)
+        try:
+            scratch.rename(stage)
+        except OSError:
+            # Another `siaga up` was faster; its stage holds the same.
+            shutil.rmtree(scratch)
     return stage
 
 
@@ -112,6 +117,8 @@ def _link_runtime(stage: Path, packages: Path) -> None:
 def _copy_code(stage: Path, *roots: Path) -> None:
     for root in roots:
         _tree(root, stage / root.name, leave_out=set(), copy=True)
+    # The platform's user can't write bytecode here, and each start would compile everything again.
+    compileall.compile_dir(stage, quiet=2)
 
 
 def _tree(source: Path, target: Path, *, leave_out: set[str], copy: bool = False) -> None:

@@ -28,6 +28,7 @@ from siaga.platform.progress import Progress
 from siaga.site.load import embedded, from_json, to_json
 from siaga.site.model import Site
 
+FREE_BYTES_MIN = 1 << 30
 # Users first, data last: nobody is cut off by a server that has gone before those who need it.
 _STOP_ORDER = (("envoy",), ("application node", "controller", "vendor simulator"), ("pgbouncer", "relay"), ("valkey",))
 
@@ -41,6 +42,7 @@ def bring_up(place: Home, site: Site | None, *, quiet: bool) -> Layout:
         )
     who = account.find()
     account.prepare(place, who)
+    _check_room(place)
     programs = engines.locate(place.state, who, packages.obtain_pgbouncer())
     order = {"engines": _plain(programs), "site": json.loads(to_json(site)) if site is not None else None}
     _as_account(who, programs, "up", place, quiet, order)
@@ -55,6 +57,16 @@ def take_down(place: Home, *, purge: bool, quiet: bool) -> None:
         _as_account(who, programs, "down", place, quiet, {"engines": _plain(programs), "site": None})
     if purge:
         _remove(place)
+
+
+def _check_room(place: Home) -> None:
+    """Before anything is made: half a platform on a full disk helps nobody."""
+    free = shutil.disk_usage(place.state).free
+    if free < FREE_BYTES_MIN:
+        raise PlatformFault(
+            f"{free // (1 << 20)} MiB are free below {place.state}, wanted {FREE_BYTES_MIN // (1 << 20)} MiB",
+            hint="Make room, or set SIAGA_HOME to a directory on another disk.",
+        )
 
 
 def _remove(place: Home) -> None:

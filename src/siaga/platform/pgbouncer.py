@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 
 from siaga.hosts.keeper import Spec
 from siaga.hosts.local import write_and_rename
@@ -11,7 +12,7 @@ from siaga.platform.engines import Engines
 from siaga.platform.layout import Layout
 
 ADMIN = "siaga_pooler"
-APPLICATION_ROLES = {"wallet_app": "wallet-app", "wallet_auditor": "wallet-auditor"}
+APPLICATION_ROLES = ("wallet_app", "wallet_auditor")
 
 
 def spec(layout: Layout, engines: Engines) -> Spec:
@@ -26,14 +27,17 @@ def spec(layout: Layout, engines: Engines) -> Spec:
     )
 
 
-def configure(layout: Layout) -> None:
-    """Write its settings and user list; a running one takes them at the next reload."""
+def configure(layout: Layout, verifiers: Mapping[str, str]) -> None:
+    """Write its settings and user list; a running one takes them at the next reload.
+
+    The list holds the server's own verifiers: deriving one from a password costs 4.6 ms of PgBouncer's
+    only thread each time a pool opens (measured: 300 ms of 503s after a restart).
+    """
     directory = layout.directory("pgbouncer")
     directory.mkdir(mode=0o700, exist_ok=True)
     site = layout.site
     primary = site.transactions.servers[0].name
-    users = {role: secrets.read(layout.secret(name)) for role, name in APPLICATION_ROLES.items()}
-    users[ADMIN] = secrets.read(layout.secret("pooler-admin"))
+    users = {**verifiers, ADMIN: secrets.read(layout.secret("pooler-admin"))}
     userlist = "".join(f'"{role}" "{password}"\n' for role, password in users.items())
     write_and_rename(directory / "userlist.txt", userlist.encode())
     settings = {

@@ -273,6 +273,15 @@ async def open_to(layout: Layout, server: str, name: str, roles: Iterable[str]) 
         await connection.execute(sql.SQL("grant connect on database {} to {}").format(database, allowed))
 
 
+async def verifiers(layout: Layout, server: str, roles: Iterable[str]) -> dict[str, str]:
+    """The SCRAM verifier of each role: with it the pooler logs in to the server without knowing a password."""
+    async with await psycopg.AsyncConnection.connect(conninfo(layout, server)) as connection:
+        found = await connection.execute(
+            "select rolname, rolpassword from pg_authid where rolname = any(%s)", (list(roles),)
+        )
+        return {str(role): str(verifier) for role, verifier in await found.fetchall()}
+
+
 async def create_slot(layout: Layout, primary: str, replica: str) -> None:
     """The replica's slot on the primary, made before the copy so that no WAL is missing."""
     name = replica.replace("-", "_")

@@ -13,7 +13,8 @@ from siaga.platform.layout import Layout
 from siaga.site.model import Node, Region
 from siaga.traffic.timings import site_timings
 
-POOL_MAX = 32
+POOL_MAX = 16
+POOL_MAX_FAR = 48
 """A far node holds a connection for the whole distance: 150 requests/s of 0.17 s each, with room for a lost region."""
 
 VENDOR_RESPONSE_MS = (40.0, 60.0, 80.0)
@@ -82,7 +83,7 @@ def node_spec(layout: Layout, engines: Engines, region: Region, node: Node) -> S
             "user": "wallet_app",
             "password_file": str(layout.secret("wallet-app")),
             "deadline_ms": site_timings(layout.site)[region.name].database_deadline_ms,
-            "pool_max": POOL_MAX,
+            "pool_max": POOL_MAX if region.name == layout.home_region else POOL_MAX_FAR,
         },
         "sessions": {
             "servers": [server.address for server in layout.site.sessions.servers],

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from contextlib import contextmanager
 import httpx2
 from wallet.install import install
 
-from siaga.errors import PlatformFault, Refused
+from siaga.errors import PlatformFault, Refused, SiagaError
 from siaga.hosts.keeper import Spec
 from siaga.hosts.keeper_client import KeeperClient
 from siaga.hosts.local import LocalHost, port_is_free
@@ -29,7 +28,6 @@ from siaga.platform.layout import Layout
 from siaga.platform.progress import Progress
 from siaga.site.model import Database
 
-FREE_BYTES_MIN = 1 << 30
 SERVING_DEADLINE_S = 60.0
 PART_DEADLINE_S = 30.0
 LOCK_DEADLINE_S = 120.0
@@ -67,7 +65,6 @@ def _acquire(descriptor: int, progress: Progress) -> None:
 
 async def up(layout: Layout, engines: Engines, progress: Progress) -> None:
     """Everything, from nothing or from whatever is left, to users being served."""
-    _check_room(layout)
     layout.log("x").parent.mkdir(mode=0o700, exist_ok=True)
     secrets.create(layout)
     keeper = await _keeper(layout, engines, progress)
@@ -82,8 +79,8 @@ async def up(layout: Layout, engines: Engines, progress: Progress) -> None:
             group.create_task(_front_door(host, layout, engines, keeper, progress))
             for spec in (processes.relay_spec(layout, engines), *processes.vendor_specs(layout, engines)):
                 group.create_task(_keep(keeper, spec))
-    except* PlatformFault as faults:
-        raise faults.exceptions[0] from None
+    except* SiagaError as faults:
+        raise _first(faults) from None
     await _serving(layout, progress)
     await keeper.put(processes.controller_spec(layout, engines))
     await _controller_answers(layout, progress)
@@ -93,13 +90,10 @@ async def up(layout: Layout, engines: Engines, progress: Progress) -> None:
             progress.say(f"{part['name']}: removed, the site does not name it any more")
 
 
-def _check_room(layout: Layout) -> None:
-    free = shutil.disk_usage(layout.place.state).free
-    if free < FREE_BYTES_MIN:
-        raise PlatformFault(
-            f"{free // (1 << 20)} MiB are free below {layout.place.state}, wanted {FREE_BYTES_MIN // (1 << 20)} MiB",
-            hint="Make room, or set SIAGA_HOME to a directory on another disk.",
-        )
+def _first(faults: BaseExceptionGroup[SiagaError]) -> SiagaError:
+    """What went wrong first; the other parts were stopped because of it."""
+    inner = faults.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
 def _check_ports(layout: Layout, running: set[str]) -> None:
@@ -171,7 +165,7 @@ async def _transactions(
             await keeper.put(postgres.spec(layout, engines, replica))
     await _primary(host, layout, engines, keeper, progress, database)
     await _install_wallet(layout, primary, database.database)
-    pgbouncer.configure(layout)
+    pgbouncer.configure(layout, await postgres.verifiers(layout, primary, pgbouncer.APPLICATION_ROLES))
     await keeper.put(pgbouncer.spec(layout, engines))
     async with asyncio.TaskGroup() as group:
         group.create_task(_nodes(layout, engines, keeper, progress))

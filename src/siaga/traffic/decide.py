@@ -34,7 +34,7 @@ def decide(
         for name, state in seen.nodes.items()
     }
     decisions = [
-        *_recall(nodes),
+        *_recall(nodes, seen_by),
         *_drain_bad(nodes, judged, seen_by),
         *_return(nodes, policy),
     ]
@@ -81,19 +81,24 @@ def _suspects(seen: States) -> frozenset[str]:
     return frozenset(doubtful) if 2 * len(doubtful) <= len(seen.nodes) else frozenset()
 
 
-def _recall(nodes: Nodes) -> list[Decision]:
-    """When every serving node is bad, one that has recovered comes back before its hold ends: a hold is no penalty."""
+def _recall(nodes: Nodes, pool: Pool) -> list[Decision]:
+    """When every serving node is bad, one without a trace of a fault comes back early: a hold is no penalty."""
     if not all(state.verdict in _FAULTY for state in nodes.values() if state.serves):
         return []
     decisions = []
     for name, state in nodes.items():
-        if state.phase is Phase.DRAINED and not state.operator and state.verdict is Verdict.HEALTHY:
+        if state.phase is Phase.DRAINED and not state.operator and _is_spotless(name, state, pool):
             reason = f"{name} recalled with {state.hold_left_s:.0f} s of its hold left: no other healthy node serves"
             nodes[name] = replace(
                 state, phase=Phase.SERVING, weight_percent=100, hold_left_s=0.0, good_s=0.0, reason=reason
             )
             decisions.append(Decision(name, Action.SET_WEIGHT, 100, reason, {"hold_left_s": state.hold_left_s}))
     return decisions
+
+
+def _is_spotless(name: str, state: NodeState, pool: Pool) -> bool:
+    windows = pool.states.windows[name].values()
+    return state.verdict is Verdict.HEALTHY and 2 * sum(w.bad == 0 for w in windows) > len(windows)
 
 
 def _drain_bad(nodes: Nodes, judged: Mapping[str, Judgement], pool: Pool) -> list[Decision]:

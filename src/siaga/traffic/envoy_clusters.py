@@ -24,6 +24,9 @@ PROBE_REGION_HEADER = "x-siaga-probe-region"
 """On a request of the proxy itself: exactly this region."""
 HEALTH_PATH = "/livez"
 
+_NODE_FAILURE = "5.."
+_DOOR_FAILURE = "50[234]"
+"""A 500 that the neighbour repeats is the application's own: no reason to send a region's users abroad."""
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -62,9 +65,9 @@ def clusters(
     for region in site.regions:
         found.append(_nodes(site, region, discovery_directory))
         found.append(_any_node(region, discovery_directory))
-        found += [_one(probe_cluster(n), str(n.address), _to_nodes(judged=False, tried=False)) for n in region.nodes]
+        found += [_one(probe_cluster(n), str(n.address), _to_nodes(tried=False)) for n in region.nodes]
         found += [_warmth(region, other, probes[region.name]) for other in site.regions if other is not region]
-    return found + [_one(name, address, _to_doors(judged=False)) for name, address in far.items()]
+    return found + [_one(name, address, _to_doors()) for name, address in far.items()]
 
 
 def nodes_cluster(region: str) -> str:
@@ -122,7 +125,7 @@ def _doors(site: Site, region: Region, timings: Mapping[str, Timings], far: Mapp
         # Only a door's own answers count (no short per-try time-out at this level: a far door is not a sick one),
         # and one region at a time at most.
         "outlier_detection": _outlier_detection(failure_share_percent=50, base_ejection_ms=5_000),
-        "typed_extension_protocol_options": _to_doors(judged=True),
+        "typed_extension_protocol_options": _to_doors(judged=_DOOR_FAILURE),
         # Doors are listeners of this very process: waiting for their first health check would wait for itself.
         "wait_for_warm_on_init": False,
     }
@@ -151,7 +154,7 @@ def _warmth(origin: Region, region: Region, address: str) -> Json:
     }
     # A connection of its own each time: the kernel spreads them over Envoy's threads, each has its own to keep warm.
     every = {"interval": "0.500s", "no_traffic_interval": "0.500s", "unhealthy_interval": "0.500s"}
-    cluster = _one(f"warmth-{origin.name}-{region.name}", address, _to_nodes(judged=False, tried=False))
+    cluster = _one(f"warmth-{origin.name}-{region.name}", address, _to_nodes(tried=False))
     checks = [{**check, **every, "reuse_connection": False, "http_health_check": request}]
     return {**cluster, "wait_for_warm_on_init": False, "health_checks": checks}
 
@@ -167,7 +170,7 @@ def _nodes(site: Site, region: Region, discovery_directory: str) -> Json:
         "common_lb_config": {"healthy_panic_threshold": {"value": panic_percent}, "update_merge_window": "0s"},
         "health_checks": [_health_check(timeout_ms=300, healthy_threshold=5)],
         "outlier_detection": _outlier_detection(failure_share_percent=15, base_ejection_ms=10_000),
-        "typed_extension_protocol_options": _to_nodes(judged=True),
+        "typed_extension_protocol_options": _to_nodes(judged=_NODE_FAILURE),
     }
 
 
@@ -177,7 +180,7 @@ def _any_node(region: Region, discovery_directory: str) -> Json:
         **_discovered(region, discovery_directory),
         "lb_policy": "LEAST_REQUEST",
         "common_lb_config": {"healthy_panic_threshold": {"value": 1}, "update_merge_window": "0s"},
-        "typed_extension_protocol_options": _to_nodes(judged=False),
+        "typed_extension_protocol_options": _to_nodes(),
     }
 
 
@@ -250,27 +253,27 @@ def _outlier_detection(*, failure_share_percent: int, base_ejection_ms: int) -> 
     }
 
 
-def _to_nodes(*, judged: bool, tried: bool = True) -> Json:
+def _to_nodes(*, judged: str = "", tried: bool = True) -> Json:
     # Shorter than the keep-alive of common servers (uvicorn 5 s), so that they never close first.
     options = {"http_protocol_options": {}}
     return _protocol_options(options, idle_ms=4_000, judged=judged, tried_header=NODES_TRIED_HEADER if tried else "")
 
 
-def _to_doors(*, judged: bool) -> Json:
+def _to_doors(*, judged: str = "") -> Json:
     # One connection carries all: over a distance every further one would cost a round trip when it is needed most.
     keep_alive = {"interval": "1s", "timeout": "2s"}
     options = {"http2_protocol_options": {"connection_keepalive": keep_alive}}
     return _protocol_options(options, idle_ms=300_000, judged=judged, tried_header=DOORS_TRIED_HEADER if judged else "")
 
 
-def _protocol_options(options: Json, *, idle_ms: int, judged: bool, tried_header: str) -> Json:
+def _protocol_options(options: Json, *, idle_ms: int, judged: str, tried_header: str) -> Json:
     options = typed(
         _HTTP_OPTIONS,
         explicit_http_config=options,
         common_http_protocol_options={"idle_timeout": seconds(idle_ms)},
     )
     if judged:
-        options["outlier_detection"] = {"error_matcher": _error_matcher()}
+        options["outlier_detection"] = {"error_matcher": _error_matcher(judged)}
     if tried_header:
         options["http_filters"] = _keep_tried(tried_header)
     return {_HTTP_OPTIONS: options}
@@ -294,8 +297,8 @@ def _keep_tried(header: str) -> list[Json]:
     ]
 
 
-def _error_matcher() -> Json:
-    server_error = {"name": ":status", "string_match": {"prefix": "5"}}
+def _error_matcher(statuses: str) -> Json:
+    server_error = {"name": ":status", "string_match": {"safe_regex": {"regex": statuses}}}
     outage = {"name": OUTAGE_HEADER, "present_match": True}
     return {
         "and_match": {

@@ -68,6 +68,8 @@ class Pool:
 
 
 _SEEING = (Vote.BAD, Vote.GOOD, Vote.UNCLEAR)
+_NO_OBJECTION = (Vote.GOOD, Vote.BLIND, Vote.UNCLEAR)
+_ALL_GOOD = {Vote.GOOD}
 
 
 def pool(states: States, regions: Mapping[str, str], policy: TrafficPolicy, now_s: float) -> Pool:
@@ -87,6 +89,8 @@ def judge(pool: Pool) -> dict[str, Judgement]:
 
 def _judge_node(node: str, votes: Mapping[str, Vote], pool: Pool) -> Judgement:
     proxy = pool.proxy[node]
+    if proxy in _NO_OBJECTION and len(votes) >= pool.policy.votes_min and set(votes.values()) == _ALL_GOOD:
+        return Judgement(Verdict.HEALTHY, votes, proxy)
     if proxy is Vote.BAD:
         proxy = _proxy_compared(node, pool)
     if Vote.BAD in votes.values() and pool.states.nodes[node].serves:
@@ -119,7 +123,7 @@ def _impression(window: Window, policy: TrafficPolicy, now_s: float) -> Vote:
     fresh = count >= policy.good_samples_min and samples[-policy.good_samples_min].at_s > recent_from_s
     if bad == 0:
         return Vote.GOOD if fresh else Vote.UNCLEAR
-    if is_clear(samples, policy) or _is_gray(window, policy, recent_from_s):
+    if (samples[-1].bad and is_clear(samples, policy)) or _is_gray(window, policy, recent_from_s):
         return Vote.BAD
     if fresh and not samples[-1].bad and bad <= max(1, policy.good_share_max * count):
         return Vote.GOOD
@@ -219,8 +223,8 @@ def _proxy_impression(views: tuple[ProxyView, ...], policy: TrafficPolicy) -> Vo
 
 def _flagged(views: tuple[ProxyView, ...]) -> bool:
     """The proxy has taken the node out, and not just for a moment."""
-    last = views[-2:]
-    return all(not v.healthy for v in last) or all(v.ejected for v in last)
+    before, last = views[-2], views[-1]
+    return (last.ejected and before.ejected) or not (last.healthy or before.healthy)
 
 
 def _is_memory(views: tuple[ProxyView, ...]) -> bool:

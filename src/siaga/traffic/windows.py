@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import replace
@@ -59,13 +60,12 @@ def _believed(
     """New samples by node and vantage point, without those that say nothing about the node now."""
     fresh: dict[str, dict[str, list[Sample]]] = {}
     horizon_s, future_s = now_s - policy.window_s, now_s + _FUTURE_S
+    sent_s_min = -math.inf if since_s is None else since_s
     limit_ms = policy.latency_ms_max
     for probe in facts.probes:
         outcome, at_s = probe.outcome, probe.at_s
         sent_s = at_s - probe.latency_ms / 1000.0
-        if outcome is Outcome.UNKNOWN or not horizon_s <= at_s <= future_s:
-            continue
-        if since_s is not None and sent_s < since_s:
+        if outcome is Outcome.UNKNOWN or sent_s < sent_s_min or not horizon_s <= at_s <= future_s:
             continue
         latency_ms = max(0.0, probe.latency_ms - probe.distance_ms)
         failed = outcome in _FAILED
@@ -77,12 +77,10 @@ def _believed(
 
 def _slide(window: Window, news: list[Sample] | None, horizon_s: float) -> Window:
     samples, bad = window
-    gone = 0
-    for sample in samples:
-        if sample.at_s >= horizon_s:
-            break
+    gone, count = 0, len(samples)
+    while gone < count and samples[gone].at_s < horizon_s:
+        bad -= samples[gone].bad
         gone += 1
-        bad -= sample.bad
     if not news:
         return Window(samples[gone:], bad) if gone else window
     for sample in news:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from front import Front
 
-from benchmarks.traffic.engines import siaga_config
+from benchmarks.traffic.engines import envoy_program, run_envoy, siaga_config
 from benchmarks.traffic.rig import Fault, Rig
 from siaga.errors import BadInput
 from siaga.hosts.local import LocalHost
@@ -127,9 +127,30 @@ async def test_a_configuration_is_judged_by_envoy_itself(rig: Rig, tmp_path: Pat
     good.write_text(render(config))
     config["static_resources"]["clusters"][0]["lb_policy"] = "NEAREST"
     bad.write_text(render(config))
-    program = str(Path(hands.aiohttp.__file__).parents[1] / "envoy" / "_bin" / "envoy")
+    program = str(envoy_program())
     assert await hands.validate(LocalHost(), program, str(good)) == ""
     assert "NEAREST" in await hands.validate(LocalHost(), program, str(bad))
+
+
+async def test_the_admin_interface_may_be_a_socket_that_only_its_owner_opens(rig: Rig, tmp_path: Path) -> None:
+    socket = tmp_path / "admin.sock"
+    config = siaga_config(rig, tmp_path, admin=str(socket))
+    async with run_envoy(rig, tmp_path, config, settle_s=0):
+        assert socket.stat().st_mode & 0o777 == 0o600
+        envoy = Envoy(LocalHost(), str(socket), str(tmp_path))
+        assert {stats.node for stats in await envoy.observe()} == {node.name for node in rig.site.nodes}
+        await envoy.close()
+
+
+async def test_a_restored_region_has_its_users_back_within_seconds(front: Front) -> None:
+    region = front.region("sgp")
+    await front.envoy.publish(region, {"sgp-1": 0, "sgp-2": 0})
+    for _ in range(10):
+        assert (await front.get("sgp")).served_by.startswith("fra")
+    await front.envoy.publish(region, {})
+    async with asyncio.timeout(8):
+        while (await front.get("sgp")).served_by.startswith("fra"):
+            await asyncio.sleep(0.1)
 
 
 async def test_two_publications_at_once_end_with_one_of_them_in_force(front: Front) -> None:

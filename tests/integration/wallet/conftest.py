@@ -168,7 +168,7 @@ def nodes(directory: Path, database: Database, session_cluster: SessionCluster) 
                 node.process = subprocess.Popen(node.argv, stdout=log, stderr=log, cwd=directory)
             started.append(node)
         for node in started:
-            wait_until(partial(listens, node.port), f"{node.name} listens")
+            wait_until(partial(listens, node.port), f"{node.name} listens", 30)
         yield started
     finally:
         for node in started:

@@ -155,7 +155,7 @@ async def test_a_node_told_to_stop_finishes_what_is_in_flight(
     path.chmod(0o600)
     process = subprocess.Popen([sys.executable, "-m", "wallet", str(path)], cwd=directory)
     try:
-        wait_until(lambda: listens(port), "the node listens")
+        wait_until(lambda: listens(port), "the node listens", 30)
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
             passing = User(http, [port])
             passing.cookies = user.cookies
@@ -186,7 +186,7 @@ def test_a_node_with_a_wrong_configuration_does_not_start(
     path = directory / "wrong.json"
     path.write_text(json.dumps(json.loads((directory / "sgp-1.json").read_text()) | change))
     path.chmod(mode)
-    run = subprocess.run([sys.executable, "-m", "wallet", str(path)], capture_output=True, text=True, timeout=10)
+    run = subprocess.run([sys.executable, "-m", "wallet", str(path)], capture_output=True, text=True, timeout=30)
     assert run.returncode == 2
     assert said in run.stderr
     assert "hint:" in run.stderr

@@ -13,7 +13,7 @@ from wallet.sessions import digest
 from wallet_servers import DEADLINE_MS, Answer, Database, Server, SessionCluster, User, eventually, wait_until
 
 NewUser = Callable[[], User]
-LATENESS_MS = 100
+LATENESS_MS = 200
 """What a busy test machine may add to a deadline."""
 
 

@@ -9,7 +9,8 @@ from traffic_sites import a_bootstrap, a_site
 
 from siaga.errors import BadInput
 from siaga.site.model import Node, Region
-from siaga.traffic.envoy_config import Json, bootstrap, check_endpoints, endpoints, render
+from siaga.traffic.envoy_clusters import Json
+from siaga.traffic.envoy_config import bootstrap, check_endpoints, endpoints, render
 
 pytestmark = pytest.mark.clause("ZDT-1.1a")
 

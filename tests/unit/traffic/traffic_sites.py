@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import count, permutations
 
 from siaga.site.model import Database, DatabaseServer, Distance, Node, Region, SessionStore, Site
-from siaga.traffic.envoy_config import Json, bootstrap
+from siaga.traffic.envoy_clusters import Json
+from siaga.traffic.envoy_config import bootstrap
 
 REGIONS = ("sgp", "fra", "iad", "syd")
 

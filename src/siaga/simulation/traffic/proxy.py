@@ -79,3 +79,8 @@ class Proxy:
             return
         self._ejections[name] += 1
         self._ejected_until_s[name] = at_s + min(_EJECTION_S_MAX, _EJECTION_S * self._ejections[name])
+
+
+def shifted_view(view: ProxyView, shift_s: float) -> ProxyView:
+    """The same view dated otherwise."""
+    return ProxyView(view.node, view.at_s + shift_s, view.ejected, view.healthy, view.requests, view.failures)

@@ -94,7 +94,7 @@ class Fault:
     @property
     def is_clear(self) -> bool:
         """Every request suffers all the time."""
-        return self.share == 1.0 and self.period_s == 0.0 and self.kind is not Kind.BLIP
+        return self.share == 1.0 and self.period_s == 0.0 and self.kind not in (Kind.BLIP, Kind.UNDER_LOAD)
 
     @property
     def must_leave(self) -> bool:

@@ -10,7 +10,7 @@ from random import Random
 from siaga.errors import Refused
 from siaga.simulation.traffic.nodes import Nodes
 from siaga.simulation.traffic.prober import Prober, shifted
-from siaga.simulation.traffic.proxy import Proxy
+from siaga.simulation.traffic.proxy import Proxy, shifted_view
 from siaga.simulation.traffic.scenario import Fault, Kind, Scenario
 from siaga.simulation.traffic.watch import Report, Watch
 from siaga.traffic.commands import drain_by_operator, restore_by_operator
@@ -71,7 +71,7 @@ class World:
         probes = self._prober.collect(self._present, begin_s, self._now_s, self._interval_s)
         if self._shift_s:
             probes = [shifted(p, self._shift_s) for p in probes]
-            views = [replace(v, at_s=v.at_s + self._shift_s) for v in views]
+            views = [shifted_view(v, self._shift_s) for v in views]
         facts = Facts(self._scenario.regions, tuple(probes), tuple(views))
         before = self._states
         self._states, decisions = self._judge(facts, before, self._policy, self._now_s + self._shift_s)
@@ -177,7 +177,7 @@ def _carry(states: States, policy: TrafficPolicy, skip_s: float) -> States:
         }
         for node, by_vantage in states.windows.items()
     }
-    views = {node: tuple(replace(v, at_s=v.at_s + skip_s) for v in views) for node, views in states.views.items()}
+    views = {node: tuple(shifted_view(v, skip_s) for v in views) for node, views in states.views.items()}
     return replace(
         states,
         nodes={name: elapse(state, policy, skip_s) for name, state in states.nodes.items()},
