@@ -31,8 +31,10 @@ def directories() -> Iterator[Callable[[], Path]]:
 def platform(directories: Callable[[], Path]) -> Iterator[Platform]:
     """A platform that runs; a test that stops parts of it brings them back."""
     running = Platform(directories() / "home")
-    up = running.siaga("up", "--detach")
-    assert up.code == 0, up.stderr
-    yield running
-    running.siaga("down", "--purge")
+    try:
+        up = running.siaga("up", "--detach")
+        assert up.code == 0, up.stderr
+        yield running
+    finally:
+        running.siaga("down", "--purge")
     assert running.processes() == []

@@ -280,7 +280,10 @@ class Keeper:
             kept.why = entry["why"]
             self._kept[name] = kept
             process = Process(**entry["process"]) if entry["process"] else None
-            if process is not None and processes.alive(process):
+            if process is None or not processes.alive(process):
+                # A keeper killed between starting a process and noting it leaves one nobody knows of.
+                process = processes.find_by_argv(spec.argv)
+            if process is not None:
                 kept.process = process
                 kept.why = "adopted"
                 self._watch(kept)

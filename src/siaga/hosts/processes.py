@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 from siaga.hosts.model import Process
@@ -45,6 +46,16 @@ def send(process: Process, signum: int) -> bool:
     finally:
         os.close(handle)
     return True
+
+
+def find_by_argv(argv: Sequence[str]) -> Process | None:
+    """A running process of ours with exactly these arguments, or None."""
+    wanted = b"\0".join(os.fsencode(argument) for argument in argv) + b"\0"
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            if entry.stat().st_uid == os.geteuid() and (entry / "cmdline").read_bytes() == wanted:
+                return find(int(entry.name))
+    return None
 
 
 def send_to_family(process: Process, signum: int) -> bool:

@@ -19,9 +19,7 @@ Nodes = dict[str, NodeState]
 _FAULTY = (Verdict.BAD, Verdict.CORRELATED)
 
 
-def decide(
-    facts: Facts, states: States, policy: TrafficPolicy, now_s: float
-) -> tuple[States, tuple[Decision, ...]]:
+def decide(facts: Facts, states: States, policy: TrafficPolicy, now_s: float) -> tuple[States, tuple[Decision, ...]]:
     """One pass: take in the facts, judge every node, and say what changes. Cheap enough for twice a second."""
     elapsed_s = 0.0 if states.last_s is None else max(0.0, now_s - states.last_s)
     known = {name: states.nodes.get(name) or NodeState() for name in facts.regions}

@@ -57,10 +57,11 @@ class Pool:
     now_s: float
     votes: Mapping[str, Mapping[str, Vote]]
     proxy: Mapping[str, Vote]
+    serving: tuple[str, ...]
 
     def peers(self, node: str) -> list[str]:
         """The other nodes that serve users now: whom this one is compared with."""
-        return [n for n, s in self.states.nodes.items() if n != node and s.serves]
+        return [n for n in self.serving if n != node]
 
     def window(self, node: str, vantage: str) -> Window:
         """Samples of a node from a vantage point that sees it."""
@@ -79,7 +80,8 @@ def pool(states: States, regions: Mapping[str, str], policy: TrafficPolicy, now_
         for node, windows in states.windows.items()
     }
     proxy = {node: _proxy_impression(views, policy) for node, views in states.views.items()}
-    return Pool(states, regions, policy, now_s, votes, proxy)
+    serving = tuple(n for n, s in states.nodes.items() if s.serves)
+    return Pool(states, regions, policy, now_s, votes, proxy, serving)
 
 
 def judge(pool: Pool) -> dict[str, Judgement]:
@@ -152,9 +154,13 @@ def _compared(node: str, vantage: str, pool: Pool, proxy: Vote) -> Vote:
     samples = evidence(node, vantage, pool)
     if pool.states.nodes[node].excused_s > 0 and not is_clear(samples, policy):
         return Vote.UNCLEAR
+    peers = [p for p in pool.peers(node) if pool.votes[p].get(vantage, Vote.BLIND) is not Vote.BLIND]
+    if all(pool.votes[p][vantage] is Vote.BAD for p in peers):
+        return Vote.ALIKE
     shares: dict[str, float] = {}
-    for peer in pool.peers(node):
-        meanwhile = _meanwhile(peer, vantage, pool, samples[0].sent_s)
+    for peer in peers:
+        # What was seen of a peer from the same place in the same time: only that compares fairly.
+        meanwhile = since(pool.window(peer, vantage), samples[0].sent_s)
         if meanwhile:
             shares[peer] = bad_share(meanwhile)
     singled_out = proxy is Vote.BAD and not _is_memory(pool.states.views[node])
@@ -175,13 +181,6 @@ def evidence(node: str, vantage: str, pool: Pool) -> tuple[Sample, ...]:
 
 def _from_first_bad(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
     return samples[next((n for n, s in enumerate(samples) if s.bad), 0) :]
-
-
-def _meanwhile(peer: str, vantage: str, pool: Pool, since_s: float) -> tuple[Sample, ...]:
-    """What was seen of a peer from the same place in the same time: only that compares fairly."""
-    if pool.votes[peer].get(vantage, Vote.BLIND) is Vote.BLIND:
-        return ()
-    return since(pool.window(peer, vantage), since_s)
 
 
 def _typical(node: str, shares: Mapping[str, float], pool: Pool) -> float:
@@ -223,8 +222,11 @@ def _proxy_impression(views: tuple[ProxyView, ...], policy: TrafficPolicy) -> Vo
 
 def _flagged(views: tuple[ProxyView, ...]) -> bool:
     """The proxy has taken the node out, and not just for a moment."""
-    before, last = views[-2], views[-1]
-    return (last.ejected and before.ejected) or not (last.healthy or before.healthy)
+    return _fails_checks(views) or (views[-1].ejected and views[-2].ejected)
+
+
+def _fails_checks(views: tuple[ProxyView, ...]) -> bool:
+    return not (views[-1].healthy or views[-2].healthy)
 
 
 def _is_memory(views: tuple[ProxyView, ...]) -> bool:
@@ -240,6 +242,8 @@ def _proxy_compared(node: str, pool: Pool) -> Vote:
         return Vote.BLIND
     if all(pool.proxy[p] is Vote.BAD for p in peers):
         return Vote.ALIKE
-    if _flagged(views[node]) or any(pool.proxy[p] is Vote.GOOD for p in peers):
+    # Failing users and being ejected for it happen to many at once when something shared is slow, so they
+    # count only beside a peer that serves its users well; failing the plain health check does not.
+    if _fails_checks(views[node]) or any(pool.proxy[p] is Vote.GOOD for p in peers):
         return Vote.BAD
     return Vote.BLIND

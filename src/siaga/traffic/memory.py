@@ -16,9 +16,7 @@ def to_document(states: States) -> dict[str, object]:
     """What must survive a restart: no samples, no points in time, no verdicts."""
     return {
         "version": 1,
-        "nodes": {
-            name: {field: getattr(state, field) for field in _FIELDS} for name, state in states.nodes.items()
-        },
+        "nodes": {name: {field: getattr(state, field) for field in _FIELDS} for name, state in states.nodes.items()},
     }
 
 
@@ -28,7 +26,7 @@ def from_document(document: object, policy: TrafficPolicy) -> States:
         if not isinstance(document, Mapping) or document["version"] != 1:
             raise ValueError("found no document of version 1")
         return States(nodes={str(name): _node(entry, policy) for name, entry in document["nodes"].items()})
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BadInput(
             f"traffic states are not readable: {error!r}, expected what `to_document` wrote",
             hint="Move the file away: every node then starts as serving, and is judged afresh.",

@@ -12,7 +12,7 @@ CLAUSE = "ZDT-1.1a"
 # How fast each part of the judgement may be is derived from the clause's `divert_s_max`; below these
 # floors half-second probes carry too little evidence to tell a fault from a blip.
 _WINDOW_S_FLOOR = 4.0
-_RECENT_S_FLOOR = 1.5
+_RECENT_S_FLOOR = 2.5
 
 
 class Outcome(StrEnum):

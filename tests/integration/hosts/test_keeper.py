@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -152,13 +153,23 @@ async def test_what_died_while_no_keeper_watched_is_started_by_the_next_one(keep
 async def test_a_pid_that_belongs_to_another_process_by_now_is_not_adopted(keeper: KeeperUnderTest) -> None:
     before = await keeper.client.put(keeper.spec("a"))
     keeper.kill()
-    state = keeper.directory / "keeper.json"
-    text = state.read_text()
-    ticks = str(before["started_ticks"])
-    state.write_text(text.replace(f'"started_ticks": {ticks}', '"started_ticks": 1'))
-    await keeper.start()
-    assert (await keeper.part("a"))["pid"] != before["pid"]
     os.kill(before["pid"], signal.SIGKILL)
+    # This very test stands in for the later process with the same pid.
+    state = keeper.directory / "keeper.json"
+    state.write_text(state.read_text().replace(f'"pid": {before["pid"]}', f'"pid": {os.getpid()}'))
+    await keeper.start()
+    assert (await keeper.part("a"))["pid"] not in (before["pid"], os.getpid())
+
+
+async def test_a_process_started_but_not_yet_noted_by_a_killed_keeper_is_found(keeper: KeeperUnderTest) -> None:
+    before = await keeper.client.put(keeper.spec("a"))
+    keeper.kill()
+    state = keeper.directory / "keeper.json"
+    memory = json.loads(state.read_text())
+    memory["a"]["process"] = None
+    state.write_text(json.dumps(memory))
+    await keeper.start()
+    assert (await keeper.part("a"))["pid"] == before["pid"]
 
 
 async def test_a_second_keeper_on_the_same_state_refuses(keeper: KeeperUnderTest) -> None:

@@ -87,9 +87,7 @@ class Prober:
 
 def shifted(probe: Probe, shift_s: float) -> Probe:
     """The same probe dated otherwise."""
-    return Probe(
-        probe.node, probe.vantage, probe.at_s + shift_s, probe.outcome, probe.latency_ms, probe.distance_ms
-    )
+    return Probe(probe.node, probe.vantage, probe.at_s + shift_s, probe.outcome, probe.latency_ms, probe.distance_ms)
 
 
 def _lied(mode: Mode) -> tuple[Mode, float]:

@@ -125,8 +125,8 @@ class Scenario:
         return (*self.region_names, "controller")
 
 
-MEAN_GAPS_S = (90.0, 900.0, 7200.0)
-"""Stormy, busy and calm worlds: mean time between two faults."""
+MEAN_GAPS_S = (90.0, 900.0, 7200.0, 21600.0)
+"""Stormy, busy, calm and quiet worlds: mean time between two faults."""
 
 _WEIGHTED_KINDS: tuple[tuple[Kind, int], ...] = (
     (Kind.CRASH, 10),

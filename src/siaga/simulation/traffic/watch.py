@@ -152,7 +152,9 @@ class Watch:
             self._onset.setdefault(name, (begin_s, any(f.is_clear for f in bad), is_steady))
             self._exposed_s[name] += step_s
             if self._exposed_s[name] > self._policy.divert_s_max:
-                self._breach(now_s, f"{name} is bad ({bad[0].kind}) since {self._onset[name][0]:.1f} s and still gets users")
+                self._breach(
+                    now_s, f"{name} is bad ({bad[0].kind}) since {self._onset[name][0]:.1f} s and still gets users"
+                )
                 self._exposed_s[name] = 0.0
             return
         if name in self._onset:

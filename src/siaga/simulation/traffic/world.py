@@ -27,10 +27,19 @@ Judge = Callable[[Facts, States, TrafficPolicy, float], tuple[States, tuple[Deci
 
 
 class World:
-    """One scenario from its first pass until every fault is over and all has settled."""
+    """One scenario from its first pass until every fault is over and all has settled.
+
+    A broken `judge` or `policy` can be planted; the invariants go by `expected`.
+    """
 
     def __init__(
-        self, scenario: Scenario, policy: TrafficPolicy, *, judge: Judge = decide, skips_quiet: bool = True
+        self,
+        scenario: Scenario,
+        policy: TrafficPolicy,
+        *,
+        judge: Judge = decide,
+        expected: TrafficPolicy | None = None,
+        skips_quiet: bool = True,
     ) -> None:
         rng = Random(scenario.seed)  # noqa: S311 a simulation must replay
         self._scenario, self._policy, self._judge, self._skips_quiet = scenario, policy, judge, skips_quiet
@@ -38,7 +47,7 @@ class World:
         self._nodes = Nodes(scenario, rng)
         self._proxy = Proxy(self._nodes, rng)
         self._prober = Prober(self._nodes, policy, rng)
-        self._watch = Watch(scenario, self._nodes, self._proxy, policy)
+        self._watch = Watch(scenario, self._nodes, self._proxy, expected or policy)
         self._states = States()
         self._now_s = 0.0
         self._shift_s = 0.0
