@@ -18,11 +18,6 @@ from siaga.site.model import Database, DatabaseServer, Distance, Node, Region, S
 
 ROUND_TRIP_MS = 160
 HERE = Path(__file__).parent
-_RELAY = """
-import asyncio, json, pathlib, sys
-from siaga.platform.relay import Link, relay
-asyncio.run(relay(tuple(Link(**entry) for entry in json.loads(pathlib.Path(sys.argv[1]).read_text()))))
-"""
 
 
 @dataclass(frozen=True)
@@ -98,7 +93,7 @@ class Rig:
         """Start nodes and relay; stop them at the end."""
         relay_file = self.directory / "relay.json"
         relay_file.write_text(json.dumps([asdict(link) for link in self.links()]))
-        async with started([sys.executable, "-c", _RELAY, str(relay_file)]):
+        async with started([sys.executable, "-m", "siaga.platform.relay", str(relay_file)]):
             try:
                 await asyncio.gather(*(self._start(node.name) for node in self.site.nodes))
                 yield self

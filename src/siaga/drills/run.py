@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 from siaga.drills import judge, stores
 from siaga.drills.catalogue import Drill, Scope
 from siaga.drills.ledger import ledger_checks, proven
-from siaga.drills.model import Result
+from siaga.drills.model import Event, Result
 from siaga.drills.scene import Scene, Settings, as_seen, staged
 from siaga.errors import BadInput, Refused
 from siaga.platform.faults import Fault
@@ -134,8 +135,11 @@ async def _traffic(
         control_seen = as_seen(scene.window(control_begin, control_end), layout, nodes)
         ledger = await proven(scene)
     for decision in decisions:
-        if decision["node"] in nodes:
-            progress.say(f"controller: {decision['reason']}")
+        at_s = (datetime.fromisoformat(decision["time"]) - scene.injected_at).total_seconds()
+        if decision["node"] in nodes and at_s >= 0:
+            scene.timeline.append(Event(round(at_s, 3), f"controller: {decision['reason']}"))
+            progress.say(f"controller, {at_s:.1f} s after the fault: {decision['reason']}")
+    timeline = tuple(sorted(scene.timeline, key=lambda event: event.at_s))
     control = judge.traffic_figures(control_seen, control_begin, limits.latency_ms_max)
     # Without a fault there is nothing to divert from.
     control |= {"divert_s": None, "touched": None}
@@ -145,7 +149,7 @@ async def _traffic(
         *judge.beyond_noise(figures, control, ("errors", "slow_answers", "logged_out")),
         *ledger_checks(figures),
     )
-    return Result(drill.name, drill.clauses, figures, control, checks, tuple(scene.timeline))
+    return Result(drill.name, drill.clauses, figures, control, checks, timeline)
 
 
 _DIVERT = "our goal; ZDT-1.1a allows 10 s"

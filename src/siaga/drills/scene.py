@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -55,6 +56,7 @@ class Scene:
     finish: Callable[[], Awaitable[None]]
     """End the load and wait for its last answers."""
     injected_s: float = 0.0
+    injected_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     timeline: list[Event] = field(default_factory=list)
 
     def note(self, what: str) -> None:
@@ -68,6 +70,7 @@ class Scene:
     def injected(self, what: str) -> None:
         """The fault is in force from here on; all clocks start."""
         self.injected_s = time.monotonic()
+        self.injected_at = datetime.now(UTC)
         self.note(what)
 
     async def kill(self, parts: Iterable[str]) -> None:

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from siaga.errors import Unreachable
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -43,6 +45,7 @@ class Faulty:
         self._random = random.Random(seed)  # noqa: S311 (a share of requests, not a secret)
         self._fault: Fault | None = None
         self._ends_at = 0.0
+        self._server: asyncio.Server | None = None
 
     def set(self, fault: Fault | None) -> None:
         """From the next request on."""
@@ -69,7 +72,8 @@ class Faulty:
 
     async def _listen(self) -> None:
         self._socket.unlink(missing_ok=True)
-        await asyncio.start_unix_server(self._converse, path=str(self._socket))
+        # Kept: a server that nobody refers to is closed by the garbage collector.
+        self._server = await asyncio.start_unix_server(self._converse, path=str(self._socket))
         self._socket.chmod(0o600)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -93,11 +97,17 @@ async def _refuse(send: Send, status: int) -> None:
 
 async def inject(socket: Path, fault: Fault | None, deadline_s: float = 2.0) -> None:
     """Set the fault of one node (None: heal it); returns once it is in force."""
-    async with asyncio.timeout(deadline_s):
-        reader, writer = await asyncio.open_unix_connection(str(socket))
-        try:
-            writer.write(json.dumps(asdict(fault) if fault is not None else None).encode() + b"\n")
-            await writer.drain()
-            await reader.readline()
-        finally:
-            writer.close()
+    try:
+        async with asyncio.timeout(deadline_s):
+            reader, writer = await asyncio.open_unix_connection(str(socket))
+            try:
+                writer.write(json.dumps(asdict(fault) if fault is not None else None).encode() + b"\n")
+                await writer.drain()
+                await reader.readline()
+            finally:
+                writer.close()
+    except (OSError, TimeoutError) as error:
+        raise Unreachable(
+            f"{socket.stem} takes no fault ({type(error).__name__})",
+            hint="See whether the node runs: `siaga status`.",
+        ) from error

@@ -255,21 +255,21 @@ def _outlier_detection(*, failure_share_percent: int, base_ejection_ms: int) -> 
 
 def _to_nodes(*, judged: str = "", tried: bool = True) -> Json:
     # Shorter than the keep-alive of common servers (uvicorn 5 s), so that they never close first.
-    options = {"http_protocol_options": {}}
-    return _protocol_options(options, idle_ms=4_000, judged=judged, tried_header=NODES_TRIED_HEADER if tried else "")
+    http1: Json = {"http_protocol_options": {}}
+    return _protocol_options(http1, idle_ms=4_000, judged=judged, tried_header=NODES_TRIED_HEADER if tried else "")
 
 
 def _to_doors(*, judged: str = "") -> Json:
     # One connection carries all: over a distance every further one would cost a round trip when it is needed most.
     keep_alive = {"interval": "1s", "timeout": "2s"}
-    options = {"http2_protocol_options": {"connection_keepalive": keep_alive}}
-    return _protocol_options(options, idle_ms=300_000, judged=judged, tried_header=DOORS_TRIED_HEADER if judged else "")
+    http2 = {"http2_protocol_options": {"connection_keepalive": keep_alive}}
+    return _protocol_options(http2, idle_ms=300_000, judged=judged, tried_header=DOORS_TRIED_HEADER if judged else "")
 
 
-def _protocol_options(options: Json, *, idle_ms: int, judged: str, tried_header: str) -> Json:
+def _protocol_options(protocol: Json, *, idle_ms: int, judged: str, tried_header: str) -> Json:
     options = typed(
         _HTTP_OPTIONS,
-        explicit_http_config=options,
+        explicit_http_config=protocol,
         common_http_protocol_options={"idle_timeout": seconds(idle_ms)},
     )
     if judged:
