@@ -134,6 +134,7 @@ async def _traffic(
         seen = as_seen(scene.window(scene.injected_s, healed_s), layout, nodes)
         control_seen = as_seen(scene.window(control_begin, control_end), layout, nodes)
         ledger = await proven(scene)
+        await scene.readmit(nodes)
     for decision in decisions:
         at_s = (datetime.fromisoformat(decision["time"]) - scene.injected_at).total_seconds()
         if decision["node"] in nodes and at_s >= 0:

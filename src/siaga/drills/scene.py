@@ -89,6 +89,12 @@ class Scene:
         """Make a node ill from within; None heals it."""
         await inject(fault_socket(self.layout.place.run, node), fault)
 
+    async def readmit(self, nodes: Iterable[str]) -> None:
+        """Let healed nodes return at once: their hold grows with every drill, and it was no fault of theirs."""
+        for node in nodes:
+            with contextlib.suppress(SiagaError):
+                await self.controller.post(f"/v1/traffic/nodes/{node}/restore", {"dry_run": False})
+
     # Looking ------------------------------------------------------------------------------------------
 
     def window(self, begin_s: float, end_s: float) -> Sequence[Outcome]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from wallet.proof import sessions_valid
 
@@ -18,7 +19,7 @@ from siaga.platform.progress import Progress
 
 LOGIN_AGAIN_S_MAX = 1.5
 SESSIONS_MIN = 1_000
-LOGINS_PER_S = 40.0
+LOGINS_PER_S = 20.0
 BACK_DEADLINE_S = 60.0
 
 
@@ -26,9 +27,9 @@ async def session_primary_loss(
     drill: Drill, layout: Layout, settings: Settings, progress: Progress, target: str
 ) -> Result:
     """Kill a primary of the session cluster; log-ins work again soon, and no acknowledged session is lost."""
-    async with staged(layout, settings, progress) as scene:
+    users = -(-SESSIONS_MIN // len(layout.site.regions))
+    async with staged(layout, replace(settings, users_per_region=users), progress) as scene:
         primary = await _a_primary(scene, target)
-        await _log_in_until(scene, SESSIONS_MIN)
         acknowledged = tuple(scene.load.sessions)
         control_begin = time.monotonic()
         scene.note(f"control run: {settings.window_s:g} s without a fault")
@@ -130,14 +131,6 @@ async def _a_primary(scene: Scene, wanted: str) -> str:
         if wanted == shard["primary"] or wanted in shard["replicas_linked"]:
             return str(shard["primary"])
     return str(shards[0]["primary"])
-
-
-async def _log_in_until(scene: Scene, count: int) -> None:
-    """Log users in until there are this many acknowledged sessions."""
-    while len(scene.load.sessions) < count:
-        missing = count - len(scene.load.sessions)
-        await asyncio.gather(*(scene.load.log_in() for _ in range(min(16, missing))))
-    scene.note(f"{len(scene.load.sessions)} acknowledged sessions")
 
 
 async def _log_ins(scene: Scene, seconds: float) -> list[tuple[float, bool]]:

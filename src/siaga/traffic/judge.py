@@ -240,7 +240,7 @@ def _proxy_compared(node: str, pool: Pool) -> Vote:
     peers = [p for p in pool.peers(node) if len(views.get(p, ())) >= 2]
     if not peers:
         return Vote.BLIND
-    if all(pool.proxy[p] is Vote.BAD for p in peers):
+    if all(pool.proxy[p] is Vote.BAD and not _is_memory(views[p]) for p in peers):
         return Vote.ALIKE
     # Failing users and being ejected for it happen to many at once when something shared is slow, so they
     # count only beside a peer that serves its users well; failing the plain health check does not.

@@ -54,7 +54,7 @@ class Nodes:
         if self._cold(name) or any(f.begin_s <= now_s < f.end_s for f in faults):
             self.well_since_s[name] = now_s
         own = [f for f in faults if f.kind not in (Kind.BLIP, Kind.SHARED_SLOW)]
-        if self._cold(name) or any(self._applies(f, name, now_s) for f in own):
+        if self._cold(name) or any(self._applies(f, name, now_s) or f.is_quick_at(now_s) for f in own):
             self.ailed_last_s[name] = now_s
         for fault in faults:
             if fault.kind is Kind.BLIP and fault not in self.blips[name]:

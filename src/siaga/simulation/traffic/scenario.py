@@ -84,6 +84,10 @@ class Fault:
             return False
         return self.period_s == 0.0 or (at_s - self.begin_s) % self.period_s < self.duty * self.period_s
 
+    def is_quick_at(self, at_s: float) -> bool:
+        """Comes and goes between two looks."""
+        return self.begin_s <= at_s < self.end_s and 0.0 < self.period_s <= 3.0
+
     def bad_until_s(self, at_s: float) -> float:
         """End of the bad phase that holds `at_s`."""
         if self.period_s == 0.0:

@@ -67,6 +67,8 @@ class Watch:
         self._recalls: dict[str, deque[float]] = {name: deque() for name in nodes.names}
         self._proxy_blind_s = -1e9
         self._shared_s = -1e9
+        self._shared_part_s = -1e9
+        self._unlucky: deque[float] = deque(maxlen=64)
 
     def interrupted(self) -> None:
         """The controller was away: the clock of a diversion starts anew."""
@@ -110,6 +112,7 @@ class Watch:
                 self._proxy_blind_s = now_s
             if fault.kind is Kind.SHARED_SLOW and fault.bad_at(now_s):
                 self._shared_s = now_s
+                self._shared_part_s = now_s if fault.share < 1.0 else self._shared_part_s
 
     # --- decisions ---
 
@@ -119,7 +122,7 @@ class Watch:
             self._recalls[name].append(now_s)
         if decision.action is not Action.DRAIN:
             return
-        if not self._deserved(name, now_s):
+        if not (self._deserved(name, now_s) or self._by_chance(now_s)):
             self._breach(now_s, f"{name} was drained without a fault: {decision.reason}")
         drains = self._drains[name]
         drains.append(now_s)
@@ -141,6 +144,14 @@ class Watch:
         return (
             self._nodes.ailed_last_s[name] >= since_s or sum(f.end_s >= since_s for f in self._nodes.blips[name]) >= 2
         )
+
+    def _by_chance(self, now_s: float) -> bool:
+        """When something shared fails part of the time, the first seconds may single a node out; a third at most."""
+        if now_s - self._shared_part_s > self._policy.window_s:
+            return False
+        self._unlucky.append(now_s)
+        lately = sum(at_s > now_s - self._policy.hold_s_min for at_s in self._unlucky)
+        return lately <= max(1, len(self._nodes.names) // 3)
 
     # --- users ---
 
@@ -184,32 +195,46 @@ class Watch:
         return now_s - self._nodes.well_since_s[name] > self._policy.window_s + _PROOF_S
 
     def _has_proof(self, name: str, now_s: float, after: States, present: list[Fault]) -> bool:
-        """Enough honest voices, a healthy node to go to, and a second witness where one is asked for."""
+        """Enough honest voices, a node that can be known to be healthy, and a second witness where one is asked for."""
         if now_s - self._shared_s < self._policy.window_s + _PROOF_S:
             return False
-        others = {n: s for n, s in after.nodes.items() if n != name}
-        if not any(not s.operator and self._proven(n, now_s) for n, s in others.items()):
+        honest, lying = self._voices(present, now_s)
+        others = {n: s for n, s in after.nodes.items() if n != name and not s.operator and self._proven(n, now_s)}
+        refuges = [
+            n for n, s in others.items() if self._is_majority(honest + (s.serves and self._sees_users(n, now_s)), lying)
+        ]
+        if not refuges:
             return False
-        honest, lying = self._voices(name, now_s, present)
+        witnessed = self._is_witnessed(name, now_s, after)
         region = self._scenario.regions[name]
-        witnessed = self._proxy_sees(name, now_s)
-        lonely = not any(s.serves and self._scenario.regions[n] == region for n, s in others.items())
+        lonely = not any(s.serves and n != name and self._scenario.regions[n] == region for n, s in after.nodes.items())
         ailing = sum(n in self._nodes.ailing for n in self._nodes.names)
         if (lonely or 2 * ailing > len(after.nodes)) and not witnessed:
             return False
-        honest += witnessed
+        return self._is_majority(honest + witnessed, lying)
+
+    def _is_majority(self, honest: int, lying: int) -> bool:
         return honest >= self._policy.votes_min and honest > lying
 
-    def _voices(self, name: str, now_s: float, present: list[Fault]) -> tuple[int, int]:
+    def _sees_users(self, name: str, now_s: float) -> bool:
+        """The data plane sends users there and tells how they fare."""
+        is_blind = now_s - self._proxy_blind_s < self._policy.recent_s
+        return self._scenario.users_per_s > 0 and not is_blind and not self._proxy.is_out(name, now_s)
+
+    def _is_witnessed(self, name: str, now_s: float, after: States) -> bool:
+        """The data plane sees that this node is bad and that a peer is not."""
+        if now_s - self._proxy_blind_s < self._policy.recent_s:
+            return False
+        peers = [n for n, s in after.nodes.items() if n != name and s.serves]
+        well = [n for n in peers if self._proven(n, now_s) and self._sees_users(n, now_s)]
+        return bool(well) or (self._nodes.fails_livez(name, now_s) and any(self._proven(n, now_s) for n in peers))
+
+    def _voices(self, present: list[Fault], now_s: float) -> tuple[int, int]:
+        """Vantage points that see and tell the truth, and those that lie."""
         recent_s = now_s - self._policy.recent_s
         blind = {f.vantage for f in present if f.kind is Kind.VANTAGE_BLIND and f.end_s > recent_s}
         liars = {
             f.vantage for f in present if f.kind is Kind.VANTAGE_LIES and f.end_s > recent_s - self._policy.window_s
         }
-        vantages = set(self._scenario.vantages) - blind
-        return len(vantages - liars), len(vantages & liars)
-
-    def _proxy_sees(self, name: str, now_s: float) -> bool:
-        if now_s - self._proxy_blind_s < 2.0:
-            return False
-        return self._proxy.is_out(name, now_s) or self._scenario.users_per_s > 0
+        seeing = set(self._scenario.vantages) - blind
+        return len(seeing - liars), len(seeing & liars)
