@@ -91,9 +91,7 @@ class Scene:
 
     async def readmit(self, nodes: Iterable[str]) -> None:
         """Let healed nodes return at once: their hold grows with every drill, and it was no fault of theirs."""
-        for node in nodes:
-            with contextlib.suppress(SiagaError):
-                await self.controller.post(f"/v1/traffic/nodes/{node}/restore", {"dry_run": False})
+        await _readmit(self.controller, nodes)
 
     # Looking ------------------------------------------------------------------------------------------
 
@@ -154,6 +152,7 @@ async def staged(layout: Layout, settings: Settings, progress: Progress) -> Asyn
 
 async def _whole(layout: Layout, controller: ControllerClient, progress: Progress) -> None:
     """A drill begins with every part running and every node serving; an earlier drill may still be healing."""
+    await _readmit(controller, await _recovered(controller))
     told = ""
     deadline = time.monotonic() + HEALTHY_DEADLINE_S
     while True:
@@ -168,6 +167,23 @@ async def _whole(layout: Layout, controller: ControllerClient, progress: Progres
                 f"the platform is not whole: {missing}", hint="See `siaga status` and `siaga traffic show`."
             )
         await asyncio.sleep(0.5)
+
+
+async def _readmit(controller: ControllerClient, nodes: Iterable[str]) -> None:
+    for node in nodes:
+        with contextlib.suppress(SiagaError):
+            await controller.post(f"/v1/traffic/nodes/{node}/restore", {"dry_run": False})
+
+
+async def _recovered(controller: ControllerClient) -> list[str]:
+    """Nodes that are well and only sit out a hold, which may last 5 min after several drills."""
+    try:
+        nodes = (await controller.get("/v1/traffic"))["nodes"]
+    except SiagaError:
+        return []
+    return [
+        n["node"] for n in nodes if n["state"] == "drained" and not n["operator"] and n["verdict"] == "healthy"
+    ]
 
 
 async def _missing(layout: Layout, controller: ControllerClient) -> str:
