@@ -57,9 +57,12 @@ def wire(layout: Layout) -> Controller:
     """Put the controller of this platform together; nothing runs yet."""
     host = LocalHost()
     records = Records(layout.directory("controller") / "records.jsonl")
+    limits = layout.site.limits.traffic
     prober = Prober(
         sights(layout.site, {r.name: layout.address(f"probe-{r.name}") for r in layout.site.regions}),
-        TrafficPolicy().probe_timeout_ms,
+        TrafficPolicy.within(
+            latency_ms_max=limits.latency_ms_max, divert_s_max=float(limits.divert_s_max)
+        ).probe_timeout_ms,
     )
     data_plane = EnvoyDataPlane(Envoy(host, layout.address("envoy-admin"), str(layout.discovery)), layout.site)
     traffic = _traffic(layout, host, prober, data_plane, records)

@@ -181,9 +181,7 @@ async def _recovered(controller: ControllerClient) -> list[str]:
         nodes = (await controller.get("/v1/traffic"))["nodes"]
     except SiagaError:
         return []
-    return [
-        n["node"] for n in nodes if n["state"] == "drained" and not n["operator"] and n["verdict"] == "healthy"
-    ]
+    return [n["node"] for n in nodes if n["state"] == "drained" and not n["operator"] and n["verdict"] == "healthy"]
 
 
 async def _missing(layout: Layout, controller: ControllerClient) -> str:

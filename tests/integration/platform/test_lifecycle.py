@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -9,9 +10,8 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from platform_under_test import Platform, eventually
@@ -123,14 +123,15 @@ def test_purge_says_first_what_it_would_remove(platform: Platform) -> None:
     assert platform.siaga("status").code == 0
 
 
+@pytest.fixture(scope="class")
+def alone(directories: Callable[[], Path]) -> Iterator[Platform]:
+    platform = Platform(directories() / "home")
+    yield platform
+    platform.siaga("down", "--purge")
+
+
 class TestFromNothingAndBack:
     """One platform through its whole life, in order."""
-
-    @pytest.fixture(scope="class")
-    def alone(self, directories: Callable[[], Path]) -> Any:
-        platform = Platform(directories() / "home")
-        yield platform
-        platform.siaga("down", "--purge")
 
     def test_two_ups_at_once_make_one_platform(self, alone: Platform) -> None:
         both = [alone.start("up", "--detach", "--json") for _ in range(2)]
@@ -148,8 +149,6 @@ class TestFromNothingAndBack:
         assert alone.siaga("down").code == 0
 
     def test_a_port_taken_meanwhile_is_named(self, alone: Platform) -> None:
-        import json
-
         port = json.loads((alone.home / "platform.json").read_text())["ports"]["pgbouncer"]
         with socket.socket() as other:
             other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
