@@ -34,7 +34,7 @@ browser: setup
 	@if compgen -G "tests/browser/test_*.py" >/dev/null; then $(BIN)/pytest tests/browser -q; fi
 
 bench: setup ## side by side with the peers, figures into benchmarks/*/results
-	$(BIN)/python -m benchmarks.traffic
+	$(BIN)/python -m benchmarks.traffic --keep
 
 soak: setup ## the long fault campaigns; their last results are in docs/soak.md
 	SIAGA_SIM_HOURS=$${SIAGA_SIM_HOURS:-20000} $(BIN)/pytest tests/simulation -n 2 -q

@@ -68,7 +68,9 @@ class LocalHost:
 
     async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
         """Write beside the target, fsync, rename over it."""
-        await asyncio.to_thread(write_and_rename, Path(path), content, mode)
+        target = Path(path)
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await asyncio.to_thread(write_and_rename, target, content, mode)
 
     async def signal(self, process: Process, signum: int) -> bool:
         """Signal that very process; False when it is gone."""

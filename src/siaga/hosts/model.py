@@ -53,7 +53,10 @@ class Host(Protocol):
         ...
 
     async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
-        """Write beside the target, fsync, rename over it: readers see the old file or the new one, never half."""
+        """Write beside the target, fsync, rename over it: readers see the old file or the new one, never half.
+
+        Missing directories above it are made, closed to others.
+        """
         ...
 
     async def signal(self, process: Process, signum: int) -> bool:

@@ -6,9 +6,7 @@ Boot settings that hurt to change afterwards are right from the first `initdb` (
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from psycopg import sql
 
 from siaga.errors import BadInput, PlatformFault
 from siaga.hosts.keeper import Spec
+from siaga.hosts.local import write_and_rename
 from siaga.hosts.model import Host
 from siaga.platform import secrets
 from siaga.platform.engines import Engines
@@ -87,10 +86,19 @@ def conninfo(layout: Layout, server: str, database: str = "postgres", role: str 
     )
 
 
+async def exists(host: Host, layout: Layout, server: str) -> bool:
+    """Whether the server was made already."""
+    try:
+        await host.read(str(layout.directory(server) / "PG_VERSION"))
+    except FileNotFoundError:
+        return False
+    return True
+
+
 async def create_primary(host: Host, layout: Layout, engines: Engines, server: str) -> bool:
     """Run initdb unless the server exists already; whether it was made now."""
     directory = layout.directory(server)
-    if (directory / "PG_VERSION").exists():
+    if await exists(host, layout, server):
         await _check_version(host, engines, directory)
         return False
     scratch = directory.with_name(f"{server}.new")
@@ -114,16 +122,15 @@ async def create_primary(host: Host, layout: Layout, engines: Engines, server: s
             f"initdb for {server} failed: {_last_line(done.stderr)}",
             hint="Look at free disk space and the message above.",
         )
-    _configure(layout, scratch, server)
-    # Only a finished directory gets the name: one cut off half way is made anew.
-    scratch.rename(directory)
+    await _configure(host, layout, scratch, server)
+    await _finish(host, scratch, directory)
     return True
 
 
 async def create_replica(host: Host, layout: Layout, engines: Engines, primary: str, server: str) -> bool:
     """Copy the primary unless the replica exists already; whether it was made now."""
     directory = layout.directory(server)
-    if (directory / "PG_VERSION").exists():
+    if await exists(host, layout, server):
         await _check_version(host, engines, directory)
         return False
     scratch = directory.with_name(f"{server}.new")
@@ -147,12 +154,12 @@ async def create_replica(host: Host, layout: Layout, engines: Engines, primary: 
             f"copying {primary} to {server} failed: {_last_line(done.stderr)}",
             hint=f"See the log of {primary}, and free disk space.",
         )
-    _configure(layout, scratch, server, follows=primary)
-    scratch.rename(directory)
+    await _configure(host, layout, scratch, server, follows=primary)
+    await _finish(host, scratch, directory)
     return True
 
 
-def _configure(layout: Layout, directory: Path, server: str, follows: str | None = None) -> None:
+async def _configure(host: Host, layout: Layout, directory: Path, server: str, follows: str | None = None) -> None:
     settings = {
         **SETTINGS,
         "port": str(layout.ports[server]),
@@ -167,20 +174,27 @@ def _configure(layout: Layout, directory: Path, server: str, follows: str | None
             f"passfile=''{_passfile(layout)}'' application_name={server} connect_timeout=2'"
         )
         settings["primary_slot_name"] = f"'{server.replace('-', '_')}'"
-        (directory / "standby.signal").touch()
+        await host.write(str(directory / "standby.signal"), b"")
     quoted = {key: value if value.startswith("'") else f"'{value}'" for key, value in settings.items()}
-    (directory / "siaga.conf").write_text("".join(f"{key} = {value}\n" for key, value in quoted.items()))
-    main = directory / "postgresql.conf"
+    content = "".join(f"{key} = {value}\n" for key, value in quoted.items())
+    await host.write(str(directory / "siaga.conf"), content.encode())
+    main = str(directory / "postgresql.conf")
+    found = (await host.read(main)).decode()
     include = "include = 'siaga.conf'\n"
-    if include not in main.read_text():
-        with main.open("a") as file:
-            file.write(include)
-    (directory / "pg_hba.conf").write_text(
+    if include not in found:
+        await host.write(main, (found + include).encode())
+    rules = (
         "# TYPE  DATABASE     USER  ADDRESS       METHOD\n"
         "local   all          all                 scram-sha-256\n"
         "host    all          all   127.0.0.1/32  scram-sha-256\n"
         f"host    replication  {REPLICATOR}  127.0.0.1/32  scram-sha-256\n"
     )
+    await host.write(str(directory / "pg_hba.conf"), rules.encode())
+
+
+async def _finish(host: Host, scratch: Path, directory: Path) -> None:
+    """Only a finished directory gets the name: one cut off half way is made anew."""
+    await host.run(["mv", "--no-target-directory", str(scratch), str(directory)], deadline_s=10)
 
 
 def _passfile(layout: Layout) -> Path:
@@ -188,10 +202,7 @@ def _passfile(layout: Layout) -> Path:
     path = layout.secret("replicator.pgpass")
     line = f"*:*:*:{REPLICATOR}:{secrets.read(layout.secret('postgres-replicator'))}\n"
     if not path.exists() or path.read_text() != line:
-        descriptor, scratch = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(line)
-        Path(scratch).replace(path)
+        write_and_rename(path, line.encode())
     return path
 
 

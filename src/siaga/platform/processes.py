@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from siaga.hosts.keeper import Spec
-from siaga.hosts.local import write_and_rename
+from siaga.hosts.model import Host
 from siaga.platform import valkey
 from siaga.platform.engines import Engines
 from siaga.platform.layout import Layout
@@ -30,11 +30,10 @@ def _spec(layout: Layout, engines: Engines, name: str, kind: str, module: str, *
     )
 
 
-def _config(layout: Layout, name: str, content: object) -> str:
-    path = layout.directory("config") / f"{name}.json"
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    write_and_rename(path, json.dumps(content, indent=1).encode())
-    return str(path)
+async def _config(host: Host, layout: Layout, name: str, content: object) -> str:
+    path = str(layout.directory("config") / f"{name}.json")
+    await host.write(path, json.dumps(content, indent=1).encode())
+    return path
 
 
 def fault_socket(run: Path, node: str) -> Path:
@@ -42,7 +41,7 @@ def fault_socket(run: Path, node: str) -> Path:
     return run / f"{node}.fault"
 
 
-def relay_spec(layout: Layout, engines: Engines) -> Spec:
+async def relay_spec(host: Host, layout: Layout, engines: Engines) -> Spec:
     """The distances between front doors and far regions, and between far nodes and the database."""
     site = layout.site
     links = [
@@ -66,18 +65,20 @@ def relay_spec(layout: Layout, engines: Engines) -> Spec:
         for region in site.regions
         if region.name != layout.home_region
     ]
-    return _spec(layout, engines, "distance", "relay", "siaga.platform.relay", _config(layout, "distance", links))
+    return _spec(
+        layout, engines, "distance", "relay", "siaga.platform.relay", await _config(host, layout, "distance", links)
+    )
 
 
-def node_spec(layout: Layout, engines: Engines, region: Region, node: Node) -> Spec:
+async def node_spec(host: Host, layout: Layout, engines: Engines, region: Region, node: Node) -> Spec:
     """One application node: the wallet, wrapped so that drills can make it ill."""
-    host, _, port = layout.pooler_from(region.name).rpartition(":")
+    address, _, port = layout.pooler_from(region.name).rpartition(":")
     config = {
         "node": node.name,
         "region": region.name,
         "listen": node.address,
         "database": {
-            "host": host,
+            "host": address,
             "port": int(port),
             "name": layout.site.transactions.database,
             "user": "wallet_app",
@@ -100,12 +101,12 @@ def node_spec(layout: Layout, engines: Engines, region: Region, node: Node) -> S
         node.name,
         "application node",
         "siaga.platform.node",
-        _config(layout, node.name, config),
+        await _config(host, layout, node.name, config),
         str(fault_socket(layout.place.run, node.name)),
     )
 
 
-def vendor_specs(layout: Layout, engines: Engines) -> tuple[Spec, ...]:
+async def vendor_specs(host: Host, layout: Layout, engines: Engines) -> tuple[Spec, ...]:
     """The vendor simulators."""
     specs = []
     for index, vendor in enumerate(layout.site.vendors):
@@ -116,7 +117,7 @@ def vendor_specs(layout: Layout, engines: Engines) -> tuple[Spec, ...]:
             "response_ms": VENDOR_RESPONSE_MS[index % len(VENDOR_RESPONSE_MS)],
         }
         name = f"vendor-{vendor.name}"
-        path = _config(layout, name, config)
+        path = await _config(host, layout, name, config)
         specs.append(_spec(layout, engines, name, "vendor simulator", "siaga.platform.vendor_simulator", path))
     return tuple(specs)
 

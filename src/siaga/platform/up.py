@@ -18,7 +18,6 @@ import httpx2
 from wallet.install import install
 
 from siaga.errors import PlatformFault, Refused, SiagaError
-from siaga.hosts.keeper import Spec
 from siaga.hosts.keeper_client import KeeperClient
 from siaga.hosts.local import LocalHost, port_is_free
 from siaga.platform import front_door, pgbouncer, postgres, processes, secrets, valkey
@@ -75,10 +74,9 @@ async def up(layout: Layout, engines: Engines, progress: Progress) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(_transactions(host, layout, engines, keeper, progress))
             group.create_task(_history(host, layout, engines, keeper, progress))
-            group.create_task(_sessions(layout, engines, keeper, progress))
+            group.create_task(_sessions(host, layout, engines, keeper, progress))
             group.create_task(_front_door(host, layout, engines, keeper, progress))
-            for spec in (processes.relay_spec(layout, engines), *processes.vendor_specs(layout, engines)):
-                group.create_task(_keep(keeper, spec))
+            group.create_task(_around(host, layout, engines, keeper))
     except* SiagaError as faults:
         raise _first(faults) from None
     await _serving(layout, progress)
@@ -150,8 +148,11 @@ def start_keeper(place: Home, python: Sequence[str], python_env: Mapping[str, st
         )
 
 
-async def _keep(keeper: KeeperClient, spec: Spec) -> None:
-    await keeper.put(spec)
+async def _around(host: LocalHost, layout: Layout, engines: Engines, keeper: KeeperClient) -> None:
+    """The distance between regions, and the vendors."""
+    await keeper.put(await processes.relay_spec(host, layout, engines))
+    for spec in await processes.vendor_specs(host, layout, engines):
+        await keeper.put(spec)
 
 
 async def _transactions(
@@ -160,27 +161,27 @@ async def _transactions(
     database = layout.site.transactions
     primary, *replicas = [server.name for server in database.servers]
     for replica in replicas:
-        if (layout.directory(replica) / "PG_VERSION").exists():
+        if await postgres.exists(host, layout, replica):
             # Commits of the primary wait for it.
             await keeper.put(postgres.spec(layout, engines, replica))
     await _primary(host, layout, engines, keeper, progress, database)
     await _install_wallet(layout, primary, database.database)
-    pgbouncer.configure(layout, await postgres.verifiers(layout, primary, pgbouncer.APPLICATION_ROLES))
+    await pgbouncer.configure(host, layout, await postgres.verifiers(layout, primary, pgbouncer.APPLICATION_ROLES))
     await keeper.put(pgbouncer.spec(layout, engines))
     async with asyncio.TaskGroup() as group:
-        group.create_task(_nodes(layout, engines, keeper, progress))
+        group.create_task(_nodes(host, layout, engines, keeper, progress))
         for replica in replicas:
             group.create_task(_replica(host, layout, engines, keeper, progress, primary, replica))
     await postgres.require_quorum(layout, database, PART_DEADLINE_S)
     progress.say(f"{primary}: commits wait for a replica")
 
 
-async def _nodes(layout: Layout, engines: Engines, keeper: KeeperClient, progress: Progress) -> None:
+async def _nodes(host: LocalHost, layout: Layout, engines: Engines, keeper: KeeperClient, progress: Progress) -> None:
     """Start the nodes; those that run with older settings are replaced one after the other, users served on."""
     before = {part["name"]: part["pid"] for part in await keeper.parts() if part["state"] == "running"}
     for region in layout.site.regions:
         for node in region.nodes:
-            part = await keeper.put(processes.node_spec(layout, engines, region, node))
+            part = await keeper.put(await processes.node_spec(host, layout, engines, region, node))
             if node.name in before and part["pid"] != before[node.name]:
                 await _answers(f"http://{node.address}/livez", f"node {node.name}", layout)
                 progress.say(f"{node.name}: replaced by its new version")
@@ -227,9 +228,11 @@ async def _history(host: LocalHost, layout: Layout, engines: Engines, keeper: Ke
     await _primary(host, layout, engines, keeper, progress, layout.site.history)
 
 
-async def _sessions(layout: Layout, engines: Engines, keeper: KeeperClient, progress: Progress) -> None:
+async def _sessions(
+    host: LocalHost, layout: Layout, engines: Engines, keeper: KeeperClient, progress: Progress
+) -> None:
     for server in layout.site.sessions.servers:
-        valkey.configure(layout, server.name)
+        await valkey.configure(host, layout, server.name)
         await keeper.put(valkey.spec(layout, engines, server.name), restart=False)
     formed = await valkey.form_cluster(layout, PART_DEADLINE_S)
     count = len(layout.site.sessions.servers)

@@ -12,7 +12,7 @@ from valkey.exceptions import ValkeyError
 
 from siaga.errors import PlatformFault
 from siaga.hosts.keeper import Spec
-from siaga.hosts.local import write_and_rename
+from siaga.hosts.model import Host
 from siaga.platform import secrets
 from siaga.platform.engines import Engines
 from siaga.platform.layout import Layout
@@ -38,10 +38,9 @@ def spec(layout: Layout, engines: Engines, server: str) -> Spec:
     )
 
 
-def configure(layout: Layout, server: str) -> None:
+async def configure(host: Host, layout: Layout, server: str) -> None:
     """Write settings and users of one server. The users are the store's own, none is the database's."""
     directory = layout.directory(server)
-    directory.mkdir(mode=0o700, exist_ok=True)
     users = (
         "user default off",
         f"user {WALLET} on #{_digest(layout, 'sessions-wallet')} ~session:* +@connection +get +set +del +expire "
@@ -52,7 +51,7 @@ def configure(layout: Layout, server: str) -> None:
         f"user {ADMIN} on #{_digest(layout, 'sessions-admin')} +@connection +role +cluster +ping",
         f"user {REPLICA} on #{_digest(layout, 'sessions-replica')} +psync +replconf +ping",
     )
-    write_and_rename(directory / "users.acl", ("\n".join(users) + "\n").encode())
+    await host.write(str(directory / "users.acl"), ("\n".join(users) + "\n").encode())
     settings = {
         "port": layout.ports[server],
         "cluster-port": layout.ports[f"{server}-bus"],
@@ -80,7 +79,7 @@ def configure(layout: Layout, server: str) -> None:
         "loglevel": "notice",
     }
     lines = "".join(f"{key} {value}\n" for key, value in settings.items())
-    write_and_rename(directory / "valkey.conf", lines.encode())
+    await host.write(str(directory / "valkey.conf"), lines.encode())
 
 
 async def form_cluster(layout: Layout, deadline_s: float) -> bool:
