@@ -39,7 +39,16 @@ def restore_by_operator(states: States, node: str, actor: str, policy: TrafficPo
         offences=state.offences,
         verdict=state.verdict,
     )
-    return states.with_node(node, returning), Decision(node, Action.SET_WEIGHT, percent, reason, {"actor": actor})
+    return _forget(states.with_node(node, returning), node), Decision(
+        node, Action.SET_WEIGHT, percent, reason, {"actor": actor}
+    )
+
+
+def _forget(states: States, node: str) -> States:
+    """Judge the node by what comes: whoever restored it knows more than the evidence from before."""
+    windows = {name: window for name, window in states.windows.items() if name != node}
+    views = {name: seen for name, seen in states.views.items() if name != node}
+    return replace(states, windows=windows, views=views)
 
 
 def _find(states: States, node: str) -> NodeState:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from siaga.traffic.commands import restore_by_operator
 from siaga.traffic.decide import decide, probe_interval_s
 from siaga.traffic.model import (
     Action,
@@ -324,3 +325,13 @@ def test_forty_nodes_are_judged_in_far_less_than_a_pass() -> None:
         spent_s.append(process_time() - begin_s)
     assert sorted(platform.drained()) == sorted(bad)
     assert median(spent_s) < 0.05
+
+
+@pytest.mark.clause("ZDT-1.1a")
+def test_a_node_restored_by_an_operator_is_judged_by_what_comes_not_by_what_was() -> None:
+    platform = Platform().run(10).run(4, {"sgp-1": HUNG})
+    assert platform.drained() == ["sgp-1"]
+    platform.states, _ = restore_by_operator(platform.states, "sgp-1", "ann", POLICY)
+    platform.run(20)
+    assert platform.drained() == ["sgp-1"], "the evidence from before its restoring drained it again"
+    assert platform.states.nodes["sgp-1"].weight_percent == 100
