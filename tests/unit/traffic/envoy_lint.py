@@ -46,7 +46,7 @@ JUDGED = {
     "outlier_detection.enforcing_failure_percentage": 100,
     "outlier_detection.failure_percentage_threshold": ANY,
     "outlier_detection.failure_percentage_minimum_hosts": 1,
-    "outlier_detection.failure_percentage_request_volume": 6,
+    "outlier_detection.failure_percentage_request_volume": 5,
     "outlier_detection.successful_active_health_check_uneject_host": False,
     f"{HTTP_OPTIONS}.outlier_detection.error_matcher.and_match.rules.1.not_match": ANY,
     f"{HTTP_OPTIONS}.common_http_protocol_options.idle_timeout": ANY,
