@@ -52,10 +52,19 @@ def _document(standing: Standing) -> dict[str, Any]:
 
 
 def _print_all(shown: list[Standing]) -> None:
-    output.table(
-        ("clause", "", "state", "measured", "limit", "why"),
-        [[s.clause, CLAUSES[s.clause].title, s.adherence, s.figure, s.limit, s.why] for s in shown],
-    )
+    rows: list[tuple[object, ...]] = []
+    for standing in shown:
+        clause = CLAUSES[standing.clause]
+        said = "" if standing.parts else _said(standing)
+        rows.append((clause.id, clause.title, standing.adherence, said, clause.numbers))
+        rows += [("", f"  {part.part}", part.adherence, _said(part), "") for part in standing.parts]
+    output.table(("clause", "", "state", "measured", "limit"), rows)
+    print("\n`siaga sop CLAUSE` shows the words of a clause and why it stands as it does.")
+
+
+def _said(standing: Standing) -> str:
+    """The figure of what holds; the reason of what does not."""
+    return standing.figure if standing.adherence is Adherence.HOLDS else standing.why
 
 
 def _print_one(standing: Standing) -> None:
