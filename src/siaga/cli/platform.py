@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,21 +43,26 @@ def up(
     wanted = load_site(site) if site is not None else None
     place = account.home()
     layout = lifecycle.bring_up(place, wanted, quiet=json and detach)
-    described = asyncio.run(_describe(layout))
-    if json:
-        output.document(described)
-    else:
-        _print(described)
     if detach:
+        _show(layout, json)
         return Exit.DONE
-    print("\nCtrl-C stops the platform and keeps its data; `siaga up --detach` leaves it running.")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        _show(layout, json)
+        print("\nCtrl-C stops the platform and keeps its data; `siaga up --detach` leaves it running.", file=sys.stderr)
         signal.pause()
     except KeyboardInterrupt:
         print()
     lifecycle.take_down(place, purge=False, quiet=json)
     return Exit.DONE
+
+
+def _show(layout: Layout, json: bool) -> None:
+    described = asyncio.run(_describe(layout))
+    if json:
+        output.document(described)
+    else:
+        _print(described)
 
 
 def down(

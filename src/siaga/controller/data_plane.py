@@ -21,7 +21,10 @@ class EnvoyDataPlane:
 
     async def publish(self, region: str, weights: Mapping[str, int]) -> str:
         """Put weights into force; empty when Envoy confirmed them, otherwise why not."""
-        published = await self._envoy.publish(self._site.region(region), weights)
+        try:
+            published = await self._envoy.publish(self._site.region(region), weights)
+        except OSError as error:
+            return f"its discovery file can't be written: {error.strerror}"
         return "" if published.outcome is Outcome.DONE else published.reason
 
     async def views(self) -> tuple[ProxyView, ...]:

@@ -16,6 +16,8 @@ from siaga.errors import PlatformFault
 
 _HINT = "Install it: `sudo apt-get install pgbouncer` (or your distribution's package), then try again."
 _TIMEOUT_S = 300
+# Servers live there, and an ordinary user's PATH does not name them.
+SYSTEM_DIRECTORIES = "/usr/sbin:/usr/local/sbin"
 
 
 def unpack_directory() -> Path:
@@ -25,7 +27,7 @@ def unpack_directory() -> Path:
 
 def find_pgbouncer() -> tuple[Path, dict[str, str]] | None:
     """The program and the environment it needs, or None when it is nowhere."""
-    found = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    found = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:{SYSTEM_DIRECTORIES}")
     if found:
         return Path(found), {}
     unpacked = unpack_directory()

@@ -83,6 +83,7 @@ class TrafficService:
         self._saved_at_s = 0.0
         self._turn = asyncio.Lock()
         self._decisions: deque[dict[str, Any]] = deque(maxlen=DECISIONS_SHOWN_MAX)
+        self._unrecorded: deque[tuple[Decision, str]] = deque()
         self._publish_trouble = ""
         self._observed_at: datetime | None = None
 
@@ -137,25 +138,37 @@ class TrafficService:
                     "reason": decision.reason,
                 }
             )
-        if decisions or now_s - self._saved_at_s > SAVE_INTERVAL_S:
-            self._saved_at_s = now_s
-            await self._save(memory.to_document(self._states))
-        for decision in decisions:
+        self._unrecorded.extend((decision, actor) for decision in decisions)
+        try:
+            if decisions or now_s - self._saved_at_s > SAVE_INTERVAL_S:
+                await self._save(memory.to_document(self._states))
+                self._saved_at_s = now_s
+        finally:
+            await self._write_down()
+
+    async def _write_down(self) -> None:
+        """Only what is written is forgotten: a full disk delays a record, it does not lose it."""
+        while self._unrecorded:
+            decision, actor = self._unrecorded[0]
             await self._record(f"traffic.{decision.action}", actor, decision.reason, decision.figures)
+            self._unrecorded.popleft()
 
     async def _publish(self) -> None:
         """Make the data plane agree with the states; what it did not confirm is tried again next pass."""
         weights = self._states.weights
-        trouble = ""
+        due = {}
         for region in self._site.regions:
             wanted = {node.name: weights[node.name] for node in region.nodes}
             if self._published.get(region.name) != wanted:
-                why = await self._data_plane.publish(region.name, wanted)
-                if why:
-                    trouble = f"region {region.name}: {why}"
-                else:
-                    self._published[region.name] = wanted
-        self._publish_trouble = trouble
+                due[region.name] = wanted
+        answers = await asyncio.gather(*(self._data_plane.publish(name, wanted) for name, wanted in due.items()))
+        troubles = []
+        for (name, wanted), why in zip(due.items(), answers, strict=True):
+            if why:
+                troubles.append(f"region {name}: {why}")
+            else:
+                self._published[name] = wanted
+        self._publish_trouble = "; ".join(troubles)
 
     def standing(self) -> tuple[Standing, ...]:
         """How ZDT-1.1a stands: the nodes, and the layer in front of us that nobody measures yet."""

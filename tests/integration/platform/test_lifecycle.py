@@ -197,6 +197,18 @@ class TestFromNothingAndBack:
         assert alone.part("transactions-2")["state"] == "running"
         assert not half.exists()
 
+    def test_in_the_foreground_ctrl_c_stops_it_and_keeps_its_data(self, alone: Platform) -> None:
+        foreground = alone.start("up")
+        assert foreground.stderr is not None
+        said = iter(foreground.stderr.readline, "")
+        assert any("Ctrl-C stops the platform" in line for line in said)
+        assert alone.siaga("status").code == 0
+        foreground.send_signal(signal.SIGINT)
+        foreground.communicate(timeout=60)
+        assert foreground.returncode == 0
+        assert alone.processes() == []
+        assert (alone.home / "transactions-1/PG_VERSION").exists()
+
     def test_purge_removes_everything(self, alone: Platform) -> None:
         assert alone.siaga("down", "--purge").code == 0
         assert not alone.home.exists()
