@@ -120,13 +120,20 @@ def prepare(place: Home, account: Account) -> None:
         for parent in reversed(directory.parents):
             _make(parent, 0o755)
         _make(directory, 0o700)
-        if os.geteuid() == 0:
+        # Never a directory that holds something of somebody else: SIAGA_HOME may be a slip of the finger.
+        if os.geteuid() == 0 and not any(directory.iterdir()):
             os.chown(directory, account.uid, account.gid)
         if directory.stat().st_uid != account.uid:
             raise BadInput(
                 f"{directory} belongs to uid {directory.stat().st_uid}, expected {account.uid} ({account.name})",
-                hint="Set SIAGA_HOME to a directory of your own.",
+                hint="Set SIAGA_HOME to a directory of your own, or to one that does not exist yet.",
             )
+    # The run directory may lie below /tmp, where anybody could have been there first.
+    if place.run.parent.stat().st_uid not in (0, account.uid):
+        raise BadInput(
+            f"{place.run.parent} belongs to uid {place.run.parent.stat().st_uid}, expected {account.uid}",
+            hint="Ask its owner or root to remove it; the platform's sockets lie there.",
+        )
     if not account.is_us:
         closed = closed_to_others(place.state)
         if closed is not None:

@@ -226,6 +226,19 @@ def test_purge_never_removes_a_directory_that_is_no_platform(directories: Callab
     assert (strange / "holiday.jpg").exists()
 
 
+def test_up_never_takes_over_a_directory_that_holds_something_else(directories: Callable[[], Path]) -> None:
+    strange = directories()
+    (strange / "holiday.jpg").write_text("not ours")
+    if os.geteuid() != 0:
+        # An ordinary user's own directory is theirs to use; only another's is refused.
+        strange = Path("/usr/lib")
+    before = strange.stat()
+    refused = Platform(strange).siaga("up", "--detach")
+    assert refused.code == 2
+    assert "belongs to uid" in refused.stderr
+    assert (strange.stat().st_uid, strange.stat().st_mode) == (before.st_uid, before.st_mode)
+
+
 def test_a_disk_without_room_is_told_before_anything_is_made(directories: Callable[[], Path]) -> None:
     small = directories() / "small"
     small.mkdir()
