@@ -63,8 +63,8 @@ def _page(results: Sequence[Any], rounds: int, seconds: float) -> str:
     lines = [
         "# Soak: the last campaign of drills",
         "",
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores shared with everything, 300 requests/s, rounds: {rounds},"
-        f" {seconds:g} s of control run and of fault each. Median (worst). `make soak` writes this page.",
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores shared with everything, 300 requests/s, rounds: {rounds}"
+        f", {seconds:g} s of control run and of fault each. Median (worst). `make soak` writes this page.",
         "",
         "| drill | held | " + " | ".join(FIGURES) + " | control: errors, slow |",
         "|---|---|" + "---|" * (len(FIGURES) + 1),
