@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import httpx2
 from wallet.install import install
 
-from siaga.errors import PlatformFault, Refused, SiagaError
+from siaga.errors import PlatformFault, Refused
 from siaga.hosts.keeper_client import KeeperClient
 from siaga.hosts.local import LocalHost, port_is_free
 from siaga.platform import front_door, pgbouncer, postgres, processes, secrets, valkey
@@ -77,8 +77,9 @@ async def up(layout: Layout, engines: Engines, progress: Progress) -> None:
             group.create_task(_sessions(host, layout, engines, keeper, progress))
             group.create_task(_front_door(host, layout, engines, keeper, progress))
             group.create_task(_around(host, layout, engines, keeper))
-    except* SiagaError as faults:
-        raise _first(faults) from None
+    except ExceptionGroup as group:
+        # Not `except*`: what is raised inside one comes out in a group again.
+        raise _first(group) from None
     await _serving(layout, progress)
     await keeper.put(processes.controller_spec(layout, engines))
     await _controller_answers(layout, progress)
@@ -88,9 +89,9 @@ async def up(layout: Layout, engines: Engines, progress: Progress) -> None:
             progress.say(f"{part['name']}: removed, the site does not name it any more")
 
 
-def _first(faults: BaseExceptionGroup[SiagaError]) -> SiagaError:
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """What went wrong first; the other parts were stopped because of it."""
-    inner = faults.exceptions[0]
+    inner = group.exceptions[0]
     return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 

