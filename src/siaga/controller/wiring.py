@@ -20,7 +20,7 @@ from siaga.controller.data_plane import EnvoyDataPlane
 from siaga.controller.loops import Loop
 from siaga.controller.metrics import exposition
 from siaga.controller.peers import Door
-from siaga.errors import Unreachable
+from siaga.errors import SiagaError, Unreachable
 from siaga.evidence.records import Record, Records
 from siaga.hosts.keeper_client import KeeperClient
 from siaga.hosts.local import LocalHost
@@ -115,8 +115,14 @@ def _traffic(
     async def save(document: object) -> None:
         await host.write(str(remembered_at), json.dumps(document).encode())
 
-    remembered = json.loads(remembered_at.read_bytes()) if remembered_at.exists() else None
-    return TrafficService(layout.site, prober, data_plane, record=record, save=save, remembered=remembered)
+    try:
+        remembered = json.loads(remembered_at.read_bytes()) if remembered_at.exists() else None
+        return TrafficService(layout.site, prober, data_plane, record=record, save=save, remembered=remembered)
+    except (ValueError, SiagaError) as error:
+        # A controller that never starts is worse than one that judges every node afresh; the file is kept.
+        remembered_at.replace(remembered_at.with_suffix(".damaged"))
+        _log.error("what was remembered of the nodes is damaged, drains by hand are forgotten", why=str(error))
+        return TrafficService(layout.site, prober, data_plane, record=record, save=save, remembered=None)
 
 
 def _sessions(

@@ -27,7 +27,6 @@ from siaga.hosts.model import Process
 RESTART_DELAY_S_MAX = 10.0
 SETTLED_AFTER_S = 10.0
 LOG_BYTES_MAX = 16 * 1024 * 1024
-POLL_S = 1.0
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from siaga.hosts.model import Host
 from siaga.platform.engines import Engines
 from siaga.platform.layout import Layout
 from siaga.traffic import envoy_config
+from siaga.traffic.envoy import validate
 
 
 def spec(layout: Layout, engines: Engines) -> Spec:
@@ -59,11 +60,10 @@ async def configure(host: Host, layout: Layout, engines: Engines) -> None:
     )
     candidate = _bootstrap_path(layout).with_suffix(".candidate.json")
     await host.write(str(candidate), envoy_config.render(bootstrap).encode())
-    checked = await host.run([str(engines.envoy), "--mode", "validate", "--config-path", str(candidate)], deadline_s=20)
-    if checked.exit_code != 0:
-        reason = checked.stderr.decode(errors="replace").strip().splitlines()[-1:]
+    refusal = await validate(host, str(engines.envoy), str(candidate))
+    if refusal:
         raise PlatformFault(
-            f"Envoy refuses the generated configuration: {' '.join(reason)}",
+            f"Envoy refuses the generated configuration: {refusal}",
             hint="This is a fault of siaga; please report it with the site file.",
         )
     candidate.rename(_bootstrap_path(layout))

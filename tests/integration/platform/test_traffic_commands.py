@@ -64,6 +64,18 @@ def test_a_drained_node_gets_no_request_and_stays_out_over_a_restart_of_the_cont
     assert "sgp-1 drained by" in records
 
 
+def test_a_damaged_memory_of_the_nodes_does_not_keep_the_controller_from_starting(platform: Platform) -> None:
+    before = platform.part("controller")["pid"]
+    remembered = platform.home / "controller/traffic.json"
+    os.kill(before, signal.SIGSTOP)
+    remembered.write_text('{"version": 1, "nodes"')
+    os.kill(before, signal.SIGKILL)
+    eventually(lambda: platform.part("controller")["pid"] not in (None, before), "a new controller")
+    eventually(lambda: platform.siaga("traffic", "show").code == 0, "it answers")
+    assert remembered.with_suffix(".damaged").exists()
+    assert "damaged" in (platform.home / "logs/controller.log").read_text()
+
+
 @pytest.mark.clause("ZDT-1.1a")
 def test_the_last_node_that_serves_is_never_drained(platform: Platform) -> None:
     for name in ("sgp-1", "sgp-2", "fra-1"):
