@@ -51,6 +51,17 @@ async def on_bad_request(request: Request, error: Exception) -> Response:
     return answer(content, error.status)
 
 
+async def on_being_verified(request: Request, error: Exception) -> Response:
+    """Exception handler for `BeingVerified`: never stored under the key, which works once the account is open."""
+    content = {
+        "state": "closed",
+        "reason": "being_verified",
+        "error": "an account of this movement is being verified",
+        "hint": "nothing was done: repeat the request later with the same Idempotency-Key",
+    }
+    return answer(content, 423, {"retry-after": "30"})
+
+
 async def on_not_logged_in(request: Request, error: Exception) -> Response:
     """Exception handler for `NotLoggedIn`."""
     return answer({"error": "not logged in", "hint": "POST /login"}, 401)

@@ -18,6 +18,7 @@ from wallet.answers import (
     ServedBy,
     answer,
     on_bad_request,
+    on_being_verified,
     on_bug,
     on_http_error,
     on_not_logged_in,
@@ -26,7 +27,7 @@ from wallet.answers import (
     set_cookie,
 )
 from wallet.claim import Claim, ClaimKeys
-from wallet.errors import BadRequest, NotLoggedIn, Outage
+from wallet.errors import BadRequest, BeingVerified, NotLoggedIn, Outage
 from wallet.last_known import LastKnown
 from wallet.ledger import Ledger
 from wallet.passwords import Passwords
@@ -65,6 +66,7 @@ def create_app(settings: Settings) -> Starlette:
         exception_handlers={
             Outage: on_outage,
             BadRequest: on_bad_request,
+            BeingVerified: on_being_verified,
             NotLoggedIn: on_not_logged_in,
             HTTPException: on_http_error,
             Exception: on_bug,
@@ -135,7 +137,7 @@ class Wallet:
         return self._with_claim(answer(_shown(session)), claim)
 
     async def balance(self, request: Request) -> Response:
-        """GET /balance: while the database is away, the last one this node saw, marked stale."""
+        """GET /balance, marked while it is being verified; the last one seen, marked stale, while the database is away."""
         session, claim = await self._reader(request)
         account = session.account
         try:
@@ -144,11 +146,15 @@ class Wallet:
             recalled = self._last_known.recall(account, time.monotonic())
             if recalled is None:
                 raise
-            balance, age_s = recalled
-            content = {"account": account, "balance": balance, "stale": True, "age_s": round(age_s, 3)}
+            amount, age_s = recalled
+            content = {"account": account, "balance": amount, "stale": True, "age_s": round(age_s, 3)}
             return self._with_claim(answer(content, headers={"x-siaga-stale": f"{age_s:.3f}"}), claim)
-        self._last_known.note(account, balance, time.monotonic())
-        return self._with_claim(answer({"account": account, "balance": balance, "stale": False}), claim)
+        if balance.is_open:
+            self._last_known.note(account, balance.amount, time.monotonic())
+        else:
+            self._last_known.forget(account)
+        content = {"account": account, "balance": balance.amount, "stale": False, "being_verified": not balance.is_open}
+        return self._with_claim(answer(content), claim)
 
     async def statement(self, request: Request) -> Response:
         """GET /statement?limit=: the latest entries, newest first."""

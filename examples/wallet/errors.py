@@ -31,6 +31,10 @@ class BadRequest(WalletError):
         self.status = status
 
 
+class BeingVerified(WalletError):
+    """An account of the movement is closed until its data is verified (DRP-3.2b)."""
+
+
 class NotLoggedIn(WalletError):
     """No session, or one that the session store does not know."""
 

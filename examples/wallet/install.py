@@ -20,6 +20,17 @@ node spends 4.6 ms of its event loop on each connection it opens (measured), and
 INSTALL_LOCK = 0x77616C6C6574
 """Advisory lock: two installers at once take turns."""
 
+GATE_ACCESS = """
+    do $$ begin
+        if to_regnamespace('siaga') is not null then
+            grant usage on schema siaga to wallet_owner, wallet_app;
+            grant execute on function siaga.closed_account(text[]) to wallet_owner;
+            grant execute on function siaga.account_gate(text) to wallet_app;
+        end if;
+    end $$
+"""
+"""Siaga's gate (DRP-3.2b): `move` asks it, a balance shows it. A database without it moves no money."""
+
 
 async def install(admin_conninfo: str, *, app_password: str, auditor_password: str) -> None:
     """Bring schema, functions, privileges and roles to the state of this version; passwords are machine-made."""
@@ -44,6 +55,7 @@ async def install(admin_conninfo: str, *, app_password: str, auditor_password: s
         # waits for the quorum: PostgreSQL disarms the timer before it commits (postgres.c, finish_xact_command).
         await connection.execute("alter role wallet_app set statement_timeout = '2s'")
         await connection.execute("create schema if not exists wallet authorization wallet_owner")
+        await connection.execute(GATE_ACCESS)
         await connection.execute("set local role wallet_owner")
         await connection.execute(SCHEMA.read_bytes())
 

@@ -21,6 +21,10 @@ class LastKnown:
         if len(self._noted) > ACCOUNTS_MAX:
             self._noted.popitem(last=False)
 
+    def forget(self, account: int) -> None:
+        """What we remember may be from before a recovery."""
+        self._noted.pop(account, None)
+
     def recall(self, account: int, now_s: float) -> tuple[int, float] | None:
         """Balance and age in seconds; None when unknown or too old to show."""
         noted = self._noted.get(account)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+import psycopg
+
+from wallet.errors import BeingVerified
 from wallet.postgres import Lane, Postgres
+
+CLOSED_MEANWHILE = "SG001"
+"""An account closed after `wallet.move` had asked the gate: the table of entries refused, and everything was undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,15 @@ class Credentials:
     user: int
     account: int
     password_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What an account holds, and whether it may move."""
+
+    amount: int
+    is_open: bool
+    """False while the account is being verified after a recovery (DRP-3.2b)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +85,14 @@ class Ledger:
         )
         return Credentials(*rows[0]) if rows else None
 
-    async def balance(self, account: int) -> int:
+    async def balance(self, account: int) -> Balance:
         """The account's balance in minor units."""
-        rows = await self._postgres.fetch("select balance from wallet.accounts where id = %s", (account,), Lane.READ)
-        return int(rows[0][0])
+        rows = await self._postgres.fetch(
+            "select a.balance, g.is_open from wallet.accounts a, siaga.account_gate(a.id::text) g where a.id = %s",
+            (account,),
+            Lane.READ,
+        )
+        return Balance(*rows[0])
 
     async def statement(self, account: int, limit: int) -> tuple[Entry, ...]:
         """The account's latest entries, newest first."""
@@ -86,12 +105,22 @@ class Ledger:
         return tuple(Entry(*row) for row in rows)
 
     async def move(self, key: str, kind: str, account: int, counterparty: int | None, amount: int) -> Receipt:
-        """Deposit, withdraw or transfer, once per key; a repeated key answers what was decided the first time."""
-        rows = await self._postgres.fetch(
-            "select outcome, transfer, reason, balance, created_at, replayed from wallet.move(%s, %s, %s, %s, %s)",
-            (key, kind, account, counterparty, amount),
-            Lane.WRITE,
-        )
+        """Deposit, withdraw or transfer, once per key; a repeated key answers what was decided the first time.
+
+        BeingVerified when one of the accounts is closed: nothing was done, and nothing stored under the key.
+        """
+        try:
+            rows = await self._postgres.fetch(
+                "select outcome, transfer, reason, balance, created_at, replayed from wallet.move(%s, %s, %s, %s, %s)",
+                (key, kind, account, counterparty, amount),
+                Lane.WRITE,
+            )
+        except psycopg.Error as error:
+            if error.sqlstate != CLOSED_MEANWHILE:
+                raise
+            raise BeingVerified from None
+        if rows[0][0] == "closed":
+            raise BeingVerified
         return Receipt(*rows[0])
 
     async def check(self) -> None:

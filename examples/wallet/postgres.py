@@ -32,8 +32,11 @@ OPEN_DEADLINE_S = 2.0
 background, and the pool never shrinks."""
 REOPEN_DELAY_S_MIN = 0.05
 REOPEN_DELAY_S_MAX = 0.5
-UNAVAILABLE_SQLSTATES = frozenset({"25006", "40001", "40P01", "55P03", "53100", "53200", "53300", "57014"})
-"""Read-only, serialization, deadlock, lock not available, disk full, memory, connections, statement time-out."""
+UNAVAILABLE_SQLSTATES = frozenset(
+    {"25006", "40001", "40P01", "55P03", "53100", "53200", "53300", "57014", "3F000", "42883", "42P01", "SG002"}
+)
+"""Read-only, serialization, deadlock, lock not available, disk full, memory, connections, statement time-out; and a
+database that lacks what we rely on: schema, function, table, or the gate's row. Without its gate it moves no money."""
 
 
 class Lane(enum.Enum):

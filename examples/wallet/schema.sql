@@ -58,7 +58,7 @@ create or replace trigger entries_are_append_only before update or delete or tru
 
 -- Registers the key, moves the money, writes both entries, returns the stored answer.
 -- Waits in one order only: accounts by id, then the key. Whoever waits for a key therefore waits for a transaction
--- that has nothing left to wait for, so there is no deadlock.
+-- that has nothing left to wait for, so there is no deadlock. The gate's lock comes first and is shared by all.
 create or replace function wallet.move(p_key text, p_kind text, p_account bigint, p_counterparty bigint, p_amount bigint)
 returns table (outcome text, transfer bigint, reason text, balance bigint, created_at timestamptz, replayed boolean)
 language plpgsql security definer set search_path = wallet, pg_temp as $$
@@ -72,6 +72,7 @@ declare
     v_credit_row wallet.accounts;
     v_row    wallet.accounts;
     v_known  bytea;
+    v_closed text;
 begin
     -- An acknowledgement means "in the archive" (decision 7); a session that switched this off must not write.
     if current_setting('synchronous_commit') not in ('on', 'remote_apply') then
@@ -81,10 +82,23 @@ begin
     replayed := false;
     select t.request_digest into v_known from transfers t where t.idempotency_key = p_key;
     if not found then
+        v_closed := siaga.closed_account(v_debit::text, v_credit::text);
         for v_row in select * from accounts a where a.id in (v_debit, v_credit) order by a.id for no key update loop
             if v_row.id = v_debit then v_debit_row := v_row; end if;
             if v_row.id = v_credit then v_credit_row := v_row; end if;
         end loop;
+        if v_closed is not null then
+            -- Another node may have executed this very key before the gate closed; the row locks waited for its end.
+            select t.request_digest into v_known from transfers t where t.idempotency_key = p_key;
+            if not found then
+                -- Not stored under the key: once the account is open, the same request goes through.
+                outcome := 'closed'; reason := 'being_verified';
+                return next;
+                return;
+            end if;
+        end if;
+    end if;
+    if v_known is null then
         created_at := clock_timestamp();   -- after the locks: times follow the sequence of each account
         reason := case
             when v_debit = v_credit then 'same_account'
@@ -153,6 +167,13 @@ revoke all on all tables in schema wallet from public, wallet_app, wallet_audito
 revoke all on all functions in schema wallet from public, wallet_app, wallet_auditor;
 grant usage on schema wallet to wallet_app, wallet_auditor;
 grant execute on function wallet.move(text, text, bigint, bigint, bigint) to wallet_app;
+do $$ begin
+    -- Lost transactions are given back through the same function (DRP-3.2b).
+    if exists (select from pg_roles where rolname = 'siaga_replay') then
+        grant usage on schema wallet to siaga_replay;
+        grant execute on function wallet.move(text, text, bigint, bigint, bigint) to siaga_replay;
+    end if;
+end $$;
 grant execute on function wallet.register(text, text), wallet.credentials(text) to wallet_app;
 grant select on wallet.accounts, wallet.entries to wallet_app;
 grant select (id, kind) on wallet.transfers to wallet_app;

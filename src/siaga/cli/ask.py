@@ -20,4 +20,4 @@ def post(path: str, content: object = None) -> Any:
 
 
 def _client() -> ControllerClient:
-    return ControllerClient(lifecycle.required(account.home()).place.controller_socket)
+    return ControllerClient(lifecycle.required(account.home()).controller_sockets)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
+from typing import Any
 
-from siaga.cli import output
-from siaga.drills.catalogue import find
-from siaga.drills.model import Result
-from siaga.drills.run import Settings, run
+from siaga.cli import drill, output
 from siaga.errors import Exit, SiagaError
 from siaga.platform import account, lifecycle
-from siaga.platform.layout import Layout
-from siaga.platform.progress import Progress
 
 DRILLS = ("node-loss", "gray-latency", "region-loss", "session-primary-loss", "database-loss")
-SETTINGS = Settings(rate_per_s=300.0, window_s=8.0)
 
 _NEXT = """
 The platform goes on running. Try:
@@ -31,8 +25,8 @@ The platform goes on running. Try:
 def main() -> int:
     """Run the demo; 1 when a clause did not hold."""
     try:
-        layout = lifecycle.bring_up(account.home(), None, quiet=False)
-        results = [_drill(name, layout) for name in DRILLS]
+        lifecycle.bring_up(account.home(), None, quiet=False)
+        results = [_drill(name) for name in DRILLS]
     except SiagaError as error:
         output.complaint(error)
         return int(error.exit_code)
@@ -42,25 +36,25 @@ def main() -> int:
     columns = ("drill", "requests", "errors", "over 500 ms", "diverted in", "lost", "doubled", "sessions kept", "")
     output.table(columns, [_row(result) for result in results], title="What users saw, with the fault under load")
     for result in results:
-        for check in result.checks:
-            if not check.holds:
-                print(f"{result.drill}: {check.figure} is {check.value}, limit {check.limit}")
+        for check in result["checks"]:
+            if not check["holds"]:
+                print(f"{result['drill']}: {check['figure']} is {check['value']}, limit {check['limit']}")
     print(_NEXT)
-    return Exit.DONE if all(result.holds for result in results) else Exit.DOES_NOT_HOLD
+    return Exit.DONE if all(result["holds"] for result in results) else Exit.DOES_NOT_HOLD
 
 
-def _drill(name: str, layout: Layout) -> Result:
+def _drill(name: str) -> dict[str, Any]:
     print(f"\n--- siaga drill {name}", file=sys.stderr, flush=True)
-    return asyncio.run(run(find(name), layout, SETTINGS, Progress()))
+    return drill.carry_out(name, {}, quiet=False)
 
 
-def _row(result: Result) -> list[object]:
-    figures = result.figures
+def _row(result: dict[str, Any]) -> list[object]:
+    figures = result["figures"]
     diverted = figures.get("divert_s")
     before = figures.get("sessions_before")
     sessions = "" if before is None else f"{figures['sessions_valid_after']} of {before}"
     return [
-        result.drill,
+        result["drill"],
         f"{figures['requests']:,}",
         figures["errors"],
         figures["slow_answers"],
@@ -68,7 +62,7 @@ def _row(result: Result) -> list[object]:
         figures["lost"],
         figures["doubled"],
         sessions,
-        "holds" if result.holds else "broken",
+        "holds" if result["holds"] else "broken",
     ]
 
 

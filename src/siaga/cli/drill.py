@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from siaga.cli import output
+from siaga.cli import ask, output, runs
 from siaga.cli.platform import Json
-from siaga.drills.catalogue import DRILLS, find
-from siaga.drills.model import Result
-from siaga.drills.run import Settings, plan, run
-from siaga.errors import Exit
-from siaga.platform import account, lifecycle
-from siaga.platform.progress import Progress
+from siaga.drills.catalogue import DRILLS, find, runbook_name
+from siaga.errors import Exit, SiagaError
 
 
 def drill(
@@ -29,7 +25,8 @@ def drill(
 ) -> int:
     """Run a drill on the embedded platform: control run, fault under load, healing, proof in the ledger.
 
-    Exit code 0 when the clause held, 1 when it did not.
+    It is a run like any other: `siaga runs list` shows it, and a controller that is killed in its midst goes on with
+    it or heals what it broke. Exit code 0 when the clause held, 1 when it did not.
 
     Examples
     --------
@@ -40,21 +37,32 @@ def drill(
     if name == "list":
         return _list(json)
     chosen = find(name)
-    layout = lifecycle.required(account.home())
-    settings = Settings(rate_per_s=rate, window_s=seconds, target=target)
+    parameters = {"rate_per_s": rate, "window_s": seconds, **({"target": target} if target is not None else {})}
     if dry_run:
-        intended = plan(chosen, layout, settings)
-        if json:
-            output.document({"drill": chosen.name, "plan": intended})
-        else:
-            print("\n".join(intended))
-        return Exit.DONE
-    result = asyncio.run(run(chosen, layout, settings, Progress(quiet=json)))
+        return runs.show_plan(runbook_name(chosen), parameters, json)
+    result = carry_out(chosen.name, parameters, quiet=json)
     if json:
-        output.document(_document(result))
+        output.document(result)
     else:
         _print(result)
-    return Exit.DONE if result.holds else Exit.DOES_NOT_HOLD
+    return Exit.DONE if result["holds"] else Exit.DOES_NOT_HOLD
+
+
+def carry_out(name: str, parameters: Mapping[str, Any], *, quiet: bool) -> dict[str, Any]:
+    """Start a drill, follow it to its end, and give its result."""
+    run = runs.begin(runbook_name(find(name)), parameters, "drill", f"siaga drill {name}")
+    try:
+        ended = runs.follow(run, quiet=quiet)
+    except KeyboardInterrupt:
+        ask.post(f"/v1/runs/{run}/cancel", {"reason": "interrupted"})
+        raise
+    result: dict[str, Any] | None = ended["results"].get("judge what users saw")
+    if ended["state"] != "done" or result is None:
+        raise SiagaError(
+            f"drill `{name}` ended {ended['state']}: {ended['why']}",
+            hint=f"`siaga runs show {run}` tells what each step found.",
+        )
+    return result
 
 
 def _list(json: bool) -> int:
@@ -65,20 +73,16 @@ def _list(json: bool) -> int:
     return Exit.DONE
 
 
-def _document(result: Result) -> dict[str, Any]:
-    found = asdict(result)
-    return {"drill": found.pop("drill"), "holds": result.holds, **found}
-
-
-def _print(result: Result) -> None:
+def _print(result: Mapping[str, Any]) -> None:
     print()
-    names = list(result.figures)
-    rows = [(name, _text(result.figures[name]), _text(result.control.get(name))) for name in names]
+    figures, control = result["figures"], result["control"]
+    rows = [(name, _text(figures[name]), _text(control.get(name))) for name in figures]
     output.table(("what users saw", "with the fault", "control run"), rows)
     print()
-    verdicts = [(c.figure, _text(c.value), c.limit, "holds" if c.holds else "broken") for c in result.checks]
+    checks = result["checks"]
+    verdicts = [(c["figure"], _text(c["value"]), c["limit"], "holds" if c["holds"] else "broken") for c in checks]
     output.table(("checked", "found", "limit", ""), verdicts)
-    print(f"\n{result.drill}: {'HOLDS' if result.holds else 'DOES NOT HOLD'} ({', '.join(result.clauses)})")
+    print(f"\n{result['drill']}: {'HOLDS' if result['holds'] else 'DOES NOT HOLD'} ({', '.join(result['clauses'])})")
 
 
 def _text(value: object) -> str:

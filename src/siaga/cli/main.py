@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from cyclopts import App, CycloptsError
 
-from siaga.cli import drill, output, platform, sessions, sop, traffic
+from siaga.cli import (
+    approvals,
+    calendar,
+    drill,
+    evidence,
+    levers,
+    output,
+    platform,
+    runs,
+    sessions,
+    sop,
+    state,
+    traffic,
+)
 from siaga.errors import Exit, SiagaError
 
 app = App(
@@ -21,10 +35,17 @@ app = App(
 app.command(platform.up)
 app.command(platform.down)
 app.command(platform.status)
-app.command(sop.sop)
+app.command(sop.app)
 app.command(traffic.app)
 app.command(sessions.app)
 app.command(drill.drill)
+app.command(runs.app)
+app.command(calendar.app)
+app.command(approvals.app)
+app.command(levers.halt)
+app.command(levers.resume)
+app.command(evidence.app)
+app.command(state.app)
 
 
 def main() -> None:
@@ -39,6 +60,10 @@ def main() -> None:
         code = Exit.USAGE
     except KeyboardInterrupt:
         code = 130
+    except BrokenPipeError:
+        # Whoever read us (`| head`) has seen enough; what is left in the buffers goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = Exit.DONE
     sys.exit(int(code or 0))
 
 

@@ -119,12 +119,16 @@ def status(*, json: Json = False) -> int:
 
 async def _describe(layout: Layout) -> dict[str, Any]:
     parts = await platform_status.parts(layout)
-    controller: dict[str, Any] = {"address": f"http://{layout.address('controller')}", "loops": [], "why": ""}
+    controller: dict[str, Any] = {"leader": None, "loops": [], "why": ""}
+    client = ControllerClient(layout.controller_sockets, deadline_s=3.0)
     try:
-        controller |= await ControllerClient(layout.place.controller_socket, deadline_s=3.0).get("/v1/status")
+        controller |= await client.get("/v1/status")
+        controller["leader"] = (await client.get("/v1/leader"))["leader"]
     except (Unreachable, SiagaError) as error:
         controller["why"] = error.message
     site = layout.site
+    leads = (controller["leader"] or {}).get("name", site.controller.names[0])
+    controller["address"] = f"http://{layout.address(leads)}"
     return {
         "name": site.name,
         "state_directory": str(layout.place.state),
@@ -148,7 +152,7 @@ def _print(described: dict[str, Any]) -> None:
         print(f"front door {region:<8}{url}")
     print(f"database           {described['dsn']}")
     controller = described["controller"]
-    print(f"controller         {controller['address']}")
+    print(f"controller         {controller['address']}{_leads(controller['leader'])}")
     if controller["why"]:
         print(f"                   {controller['why']}")
     if controller["loops"]:
@@ -169,6 +173,10 @@ def _print(described: dict[str, Any]) -> None:
         )
     for arming in controller.get("arming", []):
         print(f"still arming: {arming}")
+
+
+def _leads(leader: dict[str, Any] | None) -> str:
+    return f"  {leader['name']} leads, epoch {leader['epoch']}" if leader else "  nobody leads"
 
 
 def _age(since: str) -> str:

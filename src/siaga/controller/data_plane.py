@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 
 from siaga.errors import Unreachable
 from siaga.site.model import Site
@@ -14,9 +15,11 @@ from siaga.traffic.model import ProxyView
 class EnvoyDataPlane:
     """Publishes weights, and turns Envoy's running counters into views."""
 
-    def __init__(self, envoy: Envoy, site: Site) -> None:
+    def __init__(self, envoy: Envoy, site: Site, count: Callable[[int, datetime], Awaitable[None]]) -> None:
+        """`count` is told how many requests came since the look before."""
         self._envoy = envoy
         self._site = site
+        self._count = count
         self._last: dict[str, HostStats] = {}
 
     async def publish(self, region: str, weights: Mapping[str, int]) -> str:
@@ -37,6 +40,8 @@ class EnvoyDataPlane:
         now_s = time.monotonic()
         views = tuple(self._view(stats, now_s) for stats in found if stats.node in self._last)
         self._last = {stats.node: stats for stats in found}
+        if views:
+            await self._count(sum(view.requests for view in views), datetime.now(UTC))
         return views
 
     def _view(self, stats: HostStats, now_s: float) -> ProxyView:

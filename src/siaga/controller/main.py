@@ -1,12 +1,13 @@
 """The controller: one asyncio process, a loop a domain, the API. Killing it changes nothing for users.
 
-Run by the keeper as `python -m siaga.controller.main STATE_DIR RUN_DIR`.
+Run by the keeper as `python -m siaga.controller.main STATE_DIR RUN_DIR NAME`. Until it leads it stands by:
+it answers who leads, and touches nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
+import contextlib
 import os
 import signal
 import socket
@@ -17,10 +18,17 @@ import structlog
 import uvicorn
 import uvloop
 
-from siaga.controller.peers import PeerAwareProtocol
-from siaga.controller.wiring import Controller, wire
+from siaga.controller import leadership_file, state
+from siaga.controller.leadership import Leadership
+from siaga.controller.leadership_api import Front, create_standby_api, leader_router
+from siaga.controller.leadership_file import FileLeadership
+from siaga.controller.leadership_postgres import PostgresLeadership, this_process
+from siaga.controller.peers import Door, PeerAwareProtocol
+from siaga.controller.wiring import wire
+from siaga.errors import SiagaError
+from siaga.platform import control_database, secrets
 from siaga.platform.account import Home
-from siaga.platform.layout import load
+from siaga.platform.layout import Layout, load
 
 _log = structlog.get_logger()
 
@@ -32,13 +40,11 @@ class _Server(uvicorn.Server):
         return
 
     def capture_signals(self):  # type: ignore[no-untyped-def] # noqa: ANN202
-        import contextlib
-
         return contextlib.nullcontext()
 
 
-def main(state: str, run: str) -> int:
-    """Watch the platform until a signal ends us."""
+def main(directory: str, run: str, name: str = "controller") -> int:
+    """Watch the platform until a signal ends us, or leadership is lost."""
     structlog.configure(
         processors=[
             structlog.processors.TimeStamper(fmt="iso"),
@@ -46,41 +52,73 @@ def main(state: str, run: str) -> int:
             structlog.processors.JSONRenderer(),
         ]
     )
-    place = Home(state=Path(state), run=Path(run))
-    layout = load(place)
-    if layout is None:
-        print(f"there is no platform in {state}", file=sys.stderr)
-        return 2
-    (place.state / "controller").mkdir(mode=0o700, exist_ok=True)
-    lock = os.open(place.state / "controller/lock", os.O_RDWR | os.O_CREAT, 0o600)
+    place = Home(state=Path(directory), run=Path(run))
     try:
-        # Two controllers on one state directory would fight over the weights.
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        print("another controller holds this state directory", file=sys.stderr)
-        return 4
-    uvloop.run(_run(wire(layout), place, layout.address("controller")))
+        layout = load(place)
+        if layout is None:
+            print(f"there is no platform in {directory}", file=sys.stderr)
+            return 2
+        own = layout.directory("controller")
+        # Before anything is touched: a state that is too new for this program is left as it is.
+        state.read(own)
+        # One process a name: a second one would take the socket of the first.
+        named = leadership_file.hold(own, f"{name}.lock", shared=False)
+        leadership = _leadership(layout, own, name)
+        uvloop.run(_run(layout, name, leadership))
+    except SiagaError as error:
+        print(error, file=sys.stderr)
+        return int(error.exit_code)
+    os.close(named)
     return 0
 
 
-async def _run(controller: Controller, place: Home, address: str) -> None:
-    loop = asyncio.get_running_loop()
+def _leadership(layout: Layout, directory: Path, name: str) -> Leadership:
+    if layout.site.controller.state == "sqlite":
+        return FileLeadership(directory, name)
+    # PostgreSQL decides who leads; the lock only keeps a restore out while we run.
+    leadership_file.hold(directory, leadership_file.LOCK, shared=True)
+    return PostgresLeadership(control_database.conninfo(layout), this_process(name))
+
+
+async def _run(layout: Layout, name: str, leadership: Leadership) -> None:
     done = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, done.set)
-    config = uvicorn.Config(controller.api, http=PeerAwareProtocol, log_config=None, access_log=False, ws="none")
+        asyncio.get_running_loop().add_signal_handler(signum, done.set)
+    door = Door(secrets.read(layout.secret("controller-token")))
+    front = Front(create_standby_api(door, leadership))
+    config = uvicorn.Config(front, http=PeerAwareProtocol, lifespan="off", log_config=None, access_log=False, ws="none")
     server = _Server(config)
-    sockets = [_unix_socket(place.controller_socket), _tcp_socket(address)]
-    tasks = [asyncio.create_task(each.run(), name=each.name) for each in controller.loops]
-    tasks.append(asyncio.create_task(server.serve(sockets), name="api"))
-    _log.info("watching", loops=[each.name for each in controller.loops], address=address)
-    await done.wait()
+    path = layout.place.controller_socket(name)
+    api = asyncio.create_task(server.serve([_unix_socket(path), _tcp_socket(layout.address(name))]), name="api")
+    _log.info("stands by", name=name, address=layout.address(name))
+    leading = asyncio.create_task(_lead(layout, leadership, door, front), name="leading")
+    ended = asyncio.create_task(done.wait(), name="signal")
+    await asyncio.wait((ended, leading), return_when=asyncio.FIRST_COMPLETED)
+    leading.cancel()
     server.should_exit = True
-    for task in tasks[:-1]:
-        task.cancel()
-    await asyncio.wait(tasks, timeout=5)
-    await controller.close()
-    place.controller_socket.unlink(missing_ok=True)
+    await asyncio.wait((api, leading), timeout=5)
+    path.unlink(missing_ok=True)
+    if leading.done():
+        # Otherwise something is still acting: the lease then ends with this process, and not before.
+        await leadership.give_up()
+        if not leading.cancelled():
+            leading.result()
+
+
+async def _lead(layout: Layout, leadership: Leadership, door: Door, front: Front) -> None:
+    """Stand by until we lead, then run the loops until cancelled."""
+    epoch = await leadership.lead()
+    controller = await wire(layout, leadership)
+    state.stamp(layout.directory("controller"))
+    controller.api.include_router(leader_router(door, leadership))
+    front.lead_with(controller.api)
+    _log.info("leads", epoch=epoch, loops=[each.name for each in controller.loops])
+    try:
+        async with asyncio.TaskGroup() as group:
+            for each in controller.loops:
+                group.create_task(each.run(), name=each.name)
+    finally:
+        await controller.close()
 
 
 def _unix_socket(path: Path) -> socket.socket:
@@ -102,4 +140,4 @@ def _tcp_socket(address: str) -> socket.socket:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2]))
+    sys.exit(main(*sys.argv[1:]))

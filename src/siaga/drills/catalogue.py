@@ -46,6 +46,11 @@ DRILLS = (
 )
 
 
+def runbook_name(drill: Drill) -> str:
+    """How the runbook of a drill is called."""
+    return f"drill-{drill.name}"
+
+
 def find(name: str) -> Drill:
     """The drill called `name`; BadInput with the nearest name when there is none."""
     for drill in DRILLS:

@@ -123,8 +123,13 @@ def write_and_rename(path: Path, content: bytes, mode: int = 0o600) -> None:
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
-    directory = os.open(path.parent, os.O_RDONLY)
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """What was made, renamed and removed in it is on the disk when this returns."""
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
-        os.fsync(directory)
+        os.fsync(descriptor)
     finally:
-        os.close(directory)
+        os.close(descriptor)

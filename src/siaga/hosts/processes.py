@@ -25,6 +25,12 @@ def find(pid: int) -> Process | None:
     return None if fields[0] in "ZX" else Process(pid=pid, started_ticks=int(fields[19]))
 
 
+def machine() -> str:
+    """This boot of this kernel and our pid namespace: within it a pid with its start time means one process."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+
+
 def alive(process: Process) -> bool:
     """Whether that very process still runs."""
     return find(process.pid) == process

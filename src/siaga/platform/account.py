@@ -46,10 +46,9 @@ class Home:
         """The keeper's control socket."""
         return self.run / "keeper.sock"
 
-    @property
-    def controller_socket(self) -> Path:
-        """The controller's API socket."""
-        return self.run / "controller.sock"
+    def controller_socket(self, name: str) -> Path:
+        """A controller's API socket."""
+        return self.run / f"{name}.sock"
 
     @property
     def layout(self) -> Path:

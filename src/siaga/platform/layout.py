@@ -18,6 +18,8 @@ from siaga.site.load import from_json, to_json
 from siaga.site.model import Site
 
 FORMAT = 1
+CONTROL_DATABASE = "control-db"
+"""The PostgreSQL that holds the controllers' own state; the platform's data is never in it."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class Layout:
         return self.place.state / "secrets" / name
 
     @property
+    def controller_sockets(self) -> tuple[Path, ...]:
+        """The API sockets of the controllers, the one that usually leads first."""
+        return tuple(self.place.controller_socket(name) for name in self.site.controller.names)
+
+    @property
     def parts(self) -> Mapping[str, str]:
         """Every process of the platform with the listener it answers on ("" when it has none)."""
         site = self.site
@@ -53,11 +60,13 @@ class Layout:
         return {
             **{server.name: self.address(server.name) for server in servers},
             "pgbouncer": self.address("pgbouncer"),
+            "journal": "",
             "distance": "",
             **{node.name: self.address(node.name) for node in site.nodes},
             **{f"vendor-{vendor.name}": self.address(f"vendor-{vendor.name}") for vendor in site.vendors},
             "front-door": self.address(f"front-{first}"),
-            "controller": self.address("controller"),
+            "witness": "",
+            **{name: self.address(name) for name in (*state_servers(site), *site.controller.names)},
         }
 
     @property
@@ -79,9 +88,14 @@ class Layout:
         return self.address("pgbouncer" if region == self.home_region else f"pooler-{region}")
 
 
+def state_servers(site: Site) -> tuple[str, ...]:
+    """The server that holds the controllers' own state, where that is not SQLite."""
+    return (CONTROL_DATABASE,) if site.controller.state == "postgresql" else ()
+
+
 def listeners(site: Site) -> tuple[str, ...]:
     """Every listener that wants a port of its own."""
-    keys = ["pgbouncer", "envoy-admin", "controller"]
+    keys = ["pgbouncer", "envoy-admin", *state_servers(site), *site.controller.names]
     for database in (site.transactions, site.history):
         keys += [server.name for server in database.servers]
     for server in site.sessions.servers:
@@ -126,6 +140,9 @@ def resolve(place: Home, site: Site, ports: Mapping[str, int]) -> Layout:
             ),
             "sessions": site.sessions.model_copy(
                 update={"servers": tuple(s.model_copy(update={"address": at(s.name)}) for s in site.sessions.servers)}
+            ),
+            "controller": site.controller.model_copy(
+                update={"address": at(CONTROL_DATABASE) if state_servers(site) else None}
             ),
             "vendors": tuple(v.model_copy(update={"url": f"http://{at(f'vendor-{v.name}')}"}) for v in site.vendors),
         }

@@ -136,12 +136,25 @@ async def _up(place: Home, programs: Engines, site: Site | None, progress: Progr
     with only_one(place, progress):
         known = layout.load(place)
         wanted = site or (known.site if known is not None else embedded())
+        if known is not None:
+            _refuse_to_move_state(known.site, wanted)
         ports = dict(known.ports) if known is not None else {}
         missing = [key for key in layout.listeners(wanted) if key not in ports]
         ports.update(zip(missing, await LocalHost().free_ports(len(missing)), strict=True))
         chosen = layout.resolve(place, wanted, {key: ports[key] for key in layout.listeners(wanted)})
         layout.save(chosen)
         await up(chosen, programs, progress)
+
+
+def _refuse_to_move_state(known: Site, wanted: Site) -> None:
+    """The evidence and the open runs would stay behind in the old store."""
+    before, after = known.controller.state, wanted.controller.state
+    if before != after:
+        raise BadInput(
+            f'controller.state = "{after}": this platform keeps its controllers\' state in "{before}", '
+            "which is not moved in place",
+            hint=f'Keep `state = "{before}"`, or start afresh with `siaga down --purge` (this removes everything).',
+        )
 
 
 async def _down(place: Home, programs: Engines, progress: Progress) -> None:

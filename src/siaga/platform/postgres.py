@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 
 import psycopg
@@ -17,6 +17,8 @@ from siaga.errors import BadInput, PlatformFault
 from siaga.hosts.keeper import Spec
 from siaga.hosts.local import write_and_rename
 from siaga.hosts.model import Host
+from siaga.journal.config import ROLE as JOURNAL
+from siaga.ledger.gate_install import GATE
 from siaga.platform import secrets
 from siaga.platform.engines import Engines
 from siaga.platform.layout import Layout
@@ -34,6 +36,8 @@ SETTINGS: Mapping[str, str] = {
     "summarize_wal": "on",
     "hot_standby": "on",
     "hot_standby_feedback": "on",
+    # The journal's slot follows the primary: a replica copies it (and needs a database to ask for it).
+    "sync_replication_slots": "on",
     "wal_retrieve_retry_interval": "5ms",
     "wal_receiver_status_interval": "1s",
     "wal_keep_size": "256MB",
@@ -73,7 +77,7 @@ def spec(layout: Layout, engines: Engines, server: str) -> Spec:
 
 def conninfo(layout: Layout, server: str, database: str = "postgres", role: str = ADMIN) -> str:
     """Connection string for the platform's own errands; the password comes from its file."""
-    names = {ADMIN: "postgres-admin", WATCH: "postgres-watch"}
+    names = {ADMIN: "postgres-admin", WATCH: "postgres-watch", GATE: "postgres-gate"}
     return psycopg.conninfo.make_conninfo(
         host="127.0.0.1",
         port=layout.ports[server],
@@ -88,8 +92,12 @@ def conninfo(layout: Layout, server: str, database: str = "postgres", role: str 
 
 async def exists(host: Host, layout: Layout, server: str) -> bool:
     """Whether the server was made already."""
+    return await _is_made(host, layout.directory(server))
+
+
+async def _is_made(host: Host, directory: Path) -> bool:
     try:
-        await host.read(str(layout.directory(server) / "PG_VERSION"))
+        await host.read(str(directory / "PG_VERSION"))
     except FileNotFoundError:
         return False
     return True
@@ -97,18 +105,37 @@ async def exists(host: Host, layout: Layout, server: str) -> bool:
 
 async def create_primary(host: Host, layout: Layout, engines: Engines, server: str) -> bool:
     """Run initdb unless the server exists already; whether it was made now."""
-    directory = layout.directory(server)
-    if await exists(host, layout, server):
+    return await initialize(
+        host,
+        engines,
+        layout.directory(server),
+        admin=ADMIN,
+        password_file=layout.secret("postgres-admin"),
+        configure=lambda scratch: _configure(host, layout, scratch, server),
+    )
+
+
+async def initialize(
+    host: Host,
+    engines: Engines,
+    directory: Path,
+    *,
+    admin: str,
+    password_file: Path,
+    configure: Callable[[Path], Awaitable[None]],
+) -> bool:
+    """Run initdb and `configure` unless the directory is made already; whether it was made now."""
+    if await _is_made(host, directory):
         await _check_version(host, engines, directory)
         return False
-    scratch = directory.with_name(f"{server}.new")
+    scratch = directory.with_name(f"{directory.name}.new")
     await _discard(host, scratch)
     done = await host.run(
         [
             str(engines.postgres / "initdb"),
             f"--pgdata={scratch}",
-            f"--username={ADMIN}",
-            f"--pwfile={layout.secret('postgres-admin')}",
+            f"--username={admin}",
+            f"--pwfile={password_file}",
             "--auth=scram-sha-256",
             "--data-checksums",
             "--wal-segsize=1",
@@ -119,10 +146,10 @@ async def create_primary(host: Host, layout: Layout, engines: Engines, server: s
     )
     if done.exit_code != 0:
         raise PlatformFault(
-            f"initdb for {server} failed: {_last_line(done.stderr)}",
+            f"initdb for {directory.name} failed: {_last_line(done.stderr)}",
             hint="Look at free disk space and the message above.",
         )
-    await _configure(host, layout, scratch, server)
+    await configure(scratch)
     await _finish(host, scratch, directory)
     return True
 
@@ -162,19 +189,31 @@ async def create_replica(host: Host, layout: Layout, engines: Engines, primary: 
 async def _configure(host: Host, layout: Layout, directory: Path, server: str, follows: str | None = None) -> None:
     settings = {
         **SETTINGS,
+        **own_settings(layout, server),
+    }
+    if follows is not None:
+        settings["primary_conninfo"] = (
+            f"'host=127.0.0.1 port={layout.ports[follows]} user={REPLICATOR} "
+            f"passfile=''{_passfile(layout)}'' application_name={server} connect_timeout=2 dbname=postgres'"
+        )
+        settings["primary_slot_name"] = f"'{server.replace('-', '_')}'"
+        await host.write(str(directory / "standby.signal"), b"")
+    await write_settings(host, directory, settings, f"host    replication  {REPLICATOR}  127.0.0.1/32  scram-sha-256\n")
+
+
+def own_settings(layout: Layout, server: str) -> dict[str, str]:
+    """Where one server listens, and its name."""
+    return {
         "port": str(layout.ports[server]),
         "listen_addresses": "'127.0.0.1'",
         "unix_socket_directories": f"'{layout.place.run}'",
         "unix_socket_permissions": "0700",
         "cluster_name": f"'{server}'",
     }
-    if follows is not None:
-        settings["primary_conninfo"] = (
-            f"'host=127.0.0.1 port={layout.ports[follows]} user={REPLICATOR} "
-            f"passfile=''{_passfile(layout)}'' application_name={server} connect_timeout=2'"
-        )
-        settings["primary_slot_name"] = f"'{server.replace('-', '_')}'"
-        await host.write(str(directory / "standby.signal"), b"")
+
+
+async def write_settings(host: Host, directory: Path, settings: Mapping[str, str], more_rules: str = "") -> None:
+    """The settings, and passwords demanded from everybody."""
     quoted = {key: value if value.startswith("'") else f"'{value}'" for key, value in settings.items()}
     content = "".join(f"{key} = {value}\n" for key, value in quoted.items())
     await host.write(str(directory / "siaga.conf"), content.encode())
@@ -187,9 +226,8 @@ async def _configure(host: Host, layout: Layout, directory: Path, server: str, f
         "# TYPE  DATABASE     USER  ADDRESS       METHOD\n"
         "local   all          all                 scram-sha-256\n"
         "host    all          all   127.0.0.1/32  scram-sha-256\n"
-        f"host    replication  {REPLICATOR}  127.0.0.1/32  scram-sha-256\n"
     )
-    await host.write(str(directory / "pg_hba.conf"), rules.encode())
+    await host.write(str(directory / "pg_hba.conf"), (rules + more_rules).encode())
 
 
 async def _finish(host: Host, scratch: Path, directory: Path) -> None:
@@ -229,14 +267,17 @@ def _last_line(output: bytes) -> str:
     return (errors or lines or ["no message"])[-1].strip()
 
 
-async def accepts(layout: Layout, server: str, deadline_s: float) -> None:
-    """Wait until the server answers a query; PlatformFault when the deadline passes first."""
+async def accepts(layout: Layout, server: str, deadline_s: float, *, login: str = "") -> None:
+    """Wait until the server answers a query; PlatformFault when the deadline passes first.
+
+    `login` is a connection string, by default the platform's own.
+    """
     why = "no attempt was made"
     try:
         async with asyncio.timeout(deadline_s):
             while True:
                 try:
-                    async with await psycopg.AsyncConnection.connect(conninfo(layout, server)) as connection:
+                    async with await psycopg.AsyncConnection.connect(login or conninfo(layout, server)) as connection:
                         await connection.execute("select 1")
                         return
                 except psycopg.OperationalError as error:
@@ -255,6 +296,8 @@ async def create_roles(layout: Layout, server: str) -> None:
         for role, secret, attributes in (
             (REPLICATOR, "postgres-replicator", "REPLICATION"),
             (WATCH, "postgres-watch", "IN ROLE pg_monitor"),
+            (GATE, "postgres-gate", ""),
+            (JOURNAL, "postgres-journal", "REPLICATION"),
         ):
             found = await connection.execute("select 1 from pg_roles where rolname = %s", (role,))
             if await found.fetchone():

@@ -122,7 +122,7 @@ async def vendor_specs(host: Host, layout: Layout, engines: Engines) -> tuple[Sp
     return tuple(specs)
 
 
-def controller_spec(layout: Layout, engines: Engines) -> Spec:
-    """The controller; the platform serves without it."""
+def controller_spec(layout: Layout, engines: Engines, name: str) -> Spec:
+    """One controller; the platform serves without it."""
     state, run = str(layout.place.state), str(layout.place.run)
-    return _spec(layout, engines, "controller", "controller", "siaga.controller.main", state, run)
+    return _spec(layout, engines, name, "controller", "siaga.controller.main", state, run, name)

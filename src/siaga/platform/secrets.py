@@ -6,12 +6,14 @@ import secrets
 from pathlib import Path
 
 from siaga.hosts.local import write_and_rename
-from siaga.platform.layout import Layout
+from siaga.platform.layout import Layout, state_servers
 
 NAMES = (
     "postgres-admin",
     "postgres-replicator",
     "postgres-watch",
+    "postgres-gate",
+    "postgres-journal",
     "wallet-app",
     "wallet-auditor",
     "pooler-admin",
@@ -21,12 +23,16 @@ NAMES = (
     "sessions-replica",
     "controller-token",
 )
+CONTROL_ADMIN = "control-db-admin"
+CONTROL = "control-db"
 
 
 def create(layout: Layout) -> None:
     """Make the secrets that do not exist yet; those that do stay."""
     layout.secret("x").parent.mkdir(mode=0o700, exist_ok=True)
     names = [*NAMES, *(f"vendor-{v.name}" for v in layout.site.vendors)]
+    if state_servers(layout.site):
+        names += [CONTROL_ADMIN, CONTROL]
     for name in names:
         if not layout.secret(name).exists():
             write_and_rename(layout.secret(name), secrets.token_urlsafe(32).encode())

@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx2
 from wallet.install import install
@@ -20,10 +21,21 @@ from wallet.install import install
 from siaga.errors import PlatformFault, Refused
 from siaga.hosts.keeper_client import KeeperClient
 from siaga.hosts.local import LocalHost, port_is_free
-from siaga.platform import front_door, pgbouncer, postgres, processes, secrets, valkey
+from siaga.platform import (
+    control_database,
+    front_door,
+    gate,
+    journal,
+    pgbouncer,
+    postgres,
+    processes,
+    secrets,
+    valkey,
+    witness,
+)
 from siaga.platform.account import Home
 from siaga.platform.engines import Engines
-from siaga.platform.layout import Layout
+from siaga.platform.layout import Layout, state_servers
 from siaga.platform.progress import Progress
 from siaga.site.model import Database
 
@@ -77,11 +89,14 @@ async def up(layout: Layout, engines: Engines, progress: Progress) -> None:
             group.create_task(_sessions(host, layout, engines, keeper, progress))
             group.create_task(_front_door(host, layout, engines, keeper, progress))
             group.create_task(_around(host, layout, engines, keeper))
+            group.create_task(_witness(layout, engines, keeper, progress))
+            group.create_task(_control_database(host, layout, engines, keeper, progress))
     except ExceptionGroup as group:
         # Not `except*`: what is raised inside one comes out in a group again.
         raise _first(group) from None
     await _serving(layout, progress)
-    await keeper.put(processes.controller_spec(layout, engines))
+    for name in layout.site.controller.names:
+        await keeper.put(processes.controller_spec(layout, engines, name))
     await _controller_answers(layout, progress)
     for part in await keeper.parts():
         if part["name"] not in layout.parts:
@@ -149,11 +164,29 @@ def start_keeper(place: Home, python: Sequence[str], python_env: Mapping[str, st
         )
 
 
+async def _control_database(
+    host: LocalHost, layout: Layout, engines: Engines, keeper: KeeperClient, progress: Progress
+) -> None:
+    """The controllers' own state, where it is not SQLite."""
+    for server in state_servers(layout.site):
+        made = await control_database.create(host, layout, engines)
+        await keeper.put(postgres.spec(layout, engines, server))
+        await control_database.prepare(layout, PART_DEADLINE_S)
+        progress.say(f"{server}: {'created' if made else 'adopted'}, holds the controllers' state")
+
+
 async def _around(host: LocalHost, layout: Layout, engines: Engines, keeper: KeeperClient) -> None:
     """The distance between regions, and the vendors."""
     await keeper.put(await processes.relay_spec(host, layout, engines))
     for spec in await processes.vendor_specs(host, layout, engines):
         await keeper.put(spec)
+
+
+async def _witness(layout: Layout, engines: Engines, keeper: KeeperClient, progress: Progress) -> None:
+    """Before the controller, whose evidence it witnesses; users are served without it."""
+    await keeper.put(witness.spec(layout, engines))
+    why = await witness.silent(layout, witness.ANSWERS_WITHIN_S)
+    progress.say(f"witness: {why}" if why else "witness: ready to cosign the evidence")
 
 
 async def _transactions(
@@ -167,6 +200,8 @@ async def _transactions(
             await keeper.put(postgres.spec(layout, engines, replica))
     await _primary(host, layout, engines, keeper, progress, database)
     await _install_wallet(layout, primary, database.database)
+    await journal.prepare(host, layout, primary)
+    await keeper.put(journal.spec(layout, engines))
     await pgbouncer.configure(host, layout, await postgres.verifiers(layout, primary, pgbouncer.APPLICATION_ROLES))
     await keeper.put(pgbouncer.spec(layout, engines))
     async with asyncio.TaskGroup() as group:
@@ -216,12 +251,14 @@ async def _replica(
 
 
 async def _install_wallet(layout: Layout, server: str, database: str) -> None:
+    await gate.install(layout, server, database)
     await install(
         postgres.conninfo(layout, server, database),
         app_password=secrets.read(layout.secret("wallet-app")),
         auditor_password=secrets.read(layout.secret("wallet-auditor")),
     )
-    roles = (postgres.WATCH, *pgbouncer.APPLICATION_ROLES)
+    await gate.guard(layout, server, database)
+    roles = (postgres.WATCH, postgres.JOURNAL, gate.ROLE, *pgbouncer.APPLICATION_ROLES)
     await postgres.open_to(layout, server, database, roles)
 
 
@@ -278,18 +315,27 @@ async def _answers(url: str, who: str, layout: Layout) -> None:
 
 
 async def _controller_answers(layout: Layout, progress: Progress) -> None:
-    transport = httpx2.AsyncHTTPTransport(uds=str(layout.place.controller_socket))
+    """One controller leads, and the others stand by."""
     deadline = time.monotonic() + PART_DEADLINE_S
-    async with httpx2.AsyncClient(transport=transport, base_url="http://controller", timeout=2.0) as client:
-        while time.monotonic() < deadline:
-            try:
-                if (await client.get("/livez")).status_code == 200:
-                    progress.say("controller: watching")
-                    return
-            except httpx2.HTTPError:
-                pass
-            await asyncio.sleep(0.05)
+    while time.monotonic() < deadline:
+        said = {name: await _status(layout.place.controller_socket(name)) for name in layout.site.controller.names}
+        leaders = [name for name, status in said.items() if status == 200]
+        if leaders and all(said.values()):
+            standing_by = ", ".join(name for name in said if name not in leaders)
+            progress.say(f"{leaders[0]}: watching" + (f"; {standing_by} stands by" if standing_by else ""))
+            return
+        await asyncio.sleep(0.05)
     raise PlatformFault(
-        f"users are served, but the controller did not start within {PART_DEADLINE_S:g} s",
+        f"users are served, but no controller leads after {PART_DEADLINE_S:g} s",
         hint=f"See {layout.log('controller')}.",
     )
+
+
+async def _status(controller: Path) -> int:
+    """What a controller answers when asked as a leader; 0 when it does not answer."""
+    transport = httpx2.AsyncHTTPTransport(uds=str(controller))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://controller", timeout=2.0) as client:
+        try:
+            return (await client.get("/v1/status")).status_code
+        except httpx2.HTTPError:
+            return 0

@@ -65,11 +65,14 @@ Act = Callable[[Context], Awaitable[Document | None]]
 """Does the work, idempotently; what it returns is kept in the journal and in the evidence."""
 
 Check = Callable[[Context], Awaitable[bool]]
-"""Whether the work is already done. Asked before every act, so also after a crash inside one."""
+"""Whether the work is already done. Asked before every act, so also after a crash inside one, and again after it."""
 
 
 async def never_done(context: Context) -> bool:
-    """For acts that are cheap and safe to repeat."""
+    """For acts that are safe to repeat, and for those whose result later steps need.
+
+    A step found done by its check has no result: what the act would have returned died with the controller.
+    """
     return False
 
 
@@ -80,6 +83,14 @@ async def _nothing(context: Context) -> Document | None:
 NOTHING_TO_UNDO: Act = _nothing
 
 
+Prepare = Callable[[Document], Awaitable[Document]]
+
+
+async def as_given(parameters: Document) -> Document:
+    """For runbooks whose parameters need no choice."""
+    return parameters
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One act, named for the people who watch it."""
@@ -87,15 +98,16 @@ class Step:
     name: str
     act: Act
     undo: Act
-    """`NOTHING_TO_UNDO` where that is so: it must be said."""
+    """`NOTHING_TO_UNDO` where that is so: it must be said. Called too when the act failed half-way."""
     deadline_s: float
     """Of one attempt, and of one attempt to undo."""
     check: Check = never_done
     attempts_max: int = 3
+    """Of the act, and of the undo. What a rule refuses (`Refused`, `BadInput`) is not tried again."""
     point_of_no_return: bool = False
     """Once it is done the run only goes forward, or calls a person."""
     exempt: bool = False
-    """May be done when the evidence can't be written (decision 21)."""
+    """May be done when the evidence can't be written (decision 21). An undo always may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +123,8 @@ class Approval:
     """At the time-out the run goes on, or it is undone. Only a run that can lose nothing may go on (decision 16)."""
     wants_ticket: bool = False
     """Each yes names a change ticket."""
+    ticket_pattern: str = ""
+    """A regular expression that the whole ticket has to match; empty where any will do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,4 +149,9 @@ class Runbook:
     automatic: bool = True
     """Whether the controller may start it by itself; `siaga halt` holds those at their next step."""
     fields: Mapping[str, str] = field(default_factory=dict)
-    """Parameters it wants, each with what it means; anything else is refused."""
+    """Parameters it knows, each with what it means; anything else is refused."""
+    prepare: Prepare = as_given
+    """Makes every choice before the run begins: completes and judges the parameters, or raises BadInput or Refused.
+    What it returns goes into the journal and the plan."""
+    alone: str = ""
+    """Runs of runbooks with the same word here never overlap: the second is refused."""

@@ -27,8 +27,8 @@ def problems(document: Document) -> Iterator[str]:
 def _names_given_twice(document: Document) -> Iterator[str]:
     nodes = [node for region in _tables(document, "regions") for node in _tables(region, "nodes")]
     servers = [server for _, server in _servers(document)]
-    regions, vendors = _tables(document, "regions"), _tables(document, "vendors")
-    for kind, tables in (("regions", regions), ("nodes", nodes), ("servers", servers), ("vendors", vendors)):
+    own = [(kind, _tables(document, kind)) for kind in ("regions", "vendors", "appointments", "gates")]
+    for kind, tables in (*own, ("nodes", nodes), ("servers", servers)):
         for name, count in Counter(_texts(tables, "name")).items():
             if count > 1:
                 yield f"{kind}: the name {shown(name)} is given {_times(count)}, expected a different one each time"
@@ -87,6 +87,9 @@ def _listeners(document: Document) -> Iterator[tuple[str, object]]:
             yield f"{path}.{label(('nodes', number), region)}.address", node.get("address")
     for path, server in _servers(document):
         yield f"{path}.address", server.get("address")
+    controller = _table(document, "controller")
+    if controller.get("state") == "postgresql":
+        yield "controller.address", controller.get("address")
 
 
 def _servers(document: Document) -> Iterator[tuple[str, Document]]:

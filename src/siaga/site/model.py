@@ -7,45 +7,16 @@ one code path: whoever reads a resolved site cannot tell which kind it is.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Self
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
+from pydantic import Field, StrictBool, model_validator
 from pydantic_core import PydanticCustomError
 
 from siaga.site.consistency import problems
+from siaga.site.controller import ControllerSettings
+from siaga.site.fields import Address, Name, Strict, Text, Url
+from siaga.site.schedule import ChangeCalendar, ChangeFreeze, Gate, ModesMax, ScheduledRunbook
 from siaga.sop.limits import Limits
-
-
-def _address(text: str) -> str:
-    host, _, port = text.rpartition(":")
-    if not re.fullmatch(r"[^\s:/@]+", host) or not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
-        raise PydanticCustomError("address", "host:port with a port of 1 to 65535")
-    return text
-
-
-def _url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or "@" in parts.netloc:
-        raise PydanticCustomError("url", "a URL such as https://api.example.net/v1, without user or password")
-    return text
-
-
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
-Text = Annotated[str, StringConstraints(min_length=1)]
-Address = Annotated[str, AfterValidator(_address)]
-Url = Annotated[str, AfterValidator(_url)]
-
-
-class Strict(BaseModel):
-    """Frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Node(Strict):
@@ -111,12 +82,19 @@ class Site(Strict):
     embedded: StrictBool = False
     timezone: str = "Asia/Jakarta"
     limits: Limits = Limits()
+    controller: ControllerSettings = ControllerSettings()
     regions: Annotated[tuple[Region, ...], Field(min_length=1)]
     distances: tuple[Distance, ...] = ()
     transactions: Database
     history: Database
     sessions: SessionStore
     vendors: tuple[Vendor, ...] = ()
+    appointments: tuple[ScheduledRunbook, ...] = ()
+    freezes: tuple[ChangeFreeze, ...] = ()
+    change_calendar: ChangeCalendar | None = None
+    gates: tuple[Gate, ...] = ()
+    modes_max: ModesMax = {}
+    """The highest mode a clause may ever be moved to; moving it is an approved act, never a line in a file."""
 
     def region_of(self, node: str) -> Region:
         """The region that holds `node`; KeyError when no region does."""

@@ -21,7 +21,7 @@ def drain_by_operator(states: States, node: str, actor: str) -> tuple[States, De
     drained = replace(
         state, phase=Phase.DRAINED, weight_percent=0, operator=actor, reason=reason, hold_left_s=0.0, held=""
     )
-    return states.with_node(node, drained), Decision(node, Action.DRAIN, 0, reason, {"actor": actor})
+    return states.with_node(node, drained), Decision(node, Action.DRAIN, 0, reason, {"actor": actor}, urgent=True)
 
 
 def restore_by_operator(states: States, node: str, actor: str, policy: TrafficPolicy) -> tuple[States, Decision]:

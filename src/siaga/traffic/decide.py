@@ -90,7 +90,8 @@ def _recall(nodes: Nodes, pool: Pool) -> list[Decision]:
             nodes[name] = replace(
                 state, phase=Phase.SERVING, weight_percent=100, hold_left_s=0.0, good_s=0.0, reason=reason
             )
-            decisions.append(Decision(name, Action.SET_WEIGHT, 100, reason, {"hold_left_s": state.hold_left_s}))
+            known = {"hold_left_s": state.hold_left_s}
+            decisions.append(Decision(name, Action.SET_WEIGHT, 100, reason, known, urgent=True))
     return decisions
 
 
@@ -112,7 +113,7 @@ def _drain_bad(nodes: Nodes, judged: Mapping[str, Judgement], pool: Pool) -> lis
             known = figures(name, judged[name], pool)
             nodes[name] = replace(state, held=obstacle)
             reason = f"{name} held at {state.weight_percent} %: {accusation(known)}; not drained, {obstacle}"
-            decisions.append(Decision(name, Action.HOLD, state.weight_percent, reason, known))
+            decisions.append(Decision(name, Action.HOLD, state.weight_percent, reason, known, urgent=True))
     return decisions
 
 
@@ -171,7 +172,7 @@ def _drain(name: str, nodes: Nodes, judgement: Judgement, pool: Pool) -> Decisio
         good_s=0.0,
         held="",
     )
-    return Decision(name, Action.DRAIN, 0, reason, known)
+    return Decision(name, Action.DRAIN, 0, reason, known, urgent=True)
 
 
 def _return(nodes: Nodes, policy: TrafficPolicy) -> list[Decision]:

@@ -176,6 +176,8 @@ class Decision:
     reason: str
     figures: Mapping[str, float | int | str] = field(default_factory=dict)
     clause: str = CLAUSE
+    urgent: bool = False
+    """Stops the bleeding: done even when the evidence can't be written (decision 21)."""
 
     @property
     def alarm(self) -> bool:

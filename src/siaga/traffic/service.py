@@ -8,17 +8,30 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from siaga.errors import SiagaError
 from siaga.site.model import Site
 from siaga.sop.adherence import Adherence, Standing
 from siaga.sop.clauses import ClauseId
 from siaga.traffic import commands, memory
 from siaga.traffic import decide as judgement
-from siaga.traffic.model import Decision, Facts, NodeState, Phase, Probe, ProxyView, States, TrafficPolicy, Verdict
+from siaga.traffic.model import (
+    Action,
+    Decision,
+    Facts,
+    NodeState,
+    Phase,
+    Probe,
+    ProxyView,
+    States,
+    TrafficPolicy,
+    Verdict,
+)
+from siaga.traffic.permission import withhold
 from siaga.traffic.windows import p50_ms, since
 
 VIEW_INTERVAL_S = 0.5
@@ -51,6 +64,18 @@ class DataPlane(Protocol):
         ...
 
 
+class Authority(Protocol):
+    """Whoever says what may be done, and writes it down first."""
+
+    async def objection(self, decision: Decision) -> str:
+        """Why the controller may not carry it out by itself now; empty when it may."""
+        ...
+
+    async def record(self, decision: Decision, actor: str) -> None:
+        """Write it down before it is done; Unrecorded when that is impossible and the decision is not urgent."""
+        ...
+
+
 class TrafficService:
     """Steers users to healthy nodes."""
 
@@ -60,15 +85,17 @@ class TrafficService:
         prober: Prober,
         data_plane: DataPlane,
         *,
-        record: Callable[[str, str, str, Mapping[str, object]], Awaitable[None]],
+        authority: Authority,
         save: Callable[[object], Awaitable[None]],
         remembered: object | None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         limits = site.limits.traffic
         self._site = site
         self._prober = prober
         self._data_plane = data_plane
-        self._record = record
+        self._authority = authority
+        self._clock = clock
         self._save = save
         self.policy = TrafficPolicy.within(
             latency_ms_max=limits.latency_ms_max, divert_s_max=float(limits.divert_s_max)
@@ -83,20 +110,40 @@ class TrafficService:
         self._saved_at_s = 0.0
         self._turn = asyncio.Lock()
         self._decisions: deque[dict[str, Any]] = deque(maxlen=DECISIONS_SHOWN_MAX)
-        self._unrecorded: deque[tuple[Decision, str]] = deque()
+        self._withheld: dict[str, tuple[Decision, str]] = {}
+        """By node: what is not done, and why not."""
         self._publish_trouble = ""
         self._observed_at: datetime | None = None
 
     async def run_pass(self) -> None:
         """Observe, decide, act, record."""
         async with self._turn:
-            now_s = time.monotonic()
+            now_s = self._clock()
             intervals = {n: judgement.probe_interval_s(self._states, n, self.policy) for n in self._regions}
             self._prober.start_due(now_s, intervals)
             facts = Facts(self._regions, self._prober.collect(), await self._look(now_s))
-            self._states, decisions = judgement.decide(facts, self._states, self.policy, now_s)
+            after, decisions = judgement.decide(facts, self._states, self.policy, now_s)
             self._observed_at = datetime.now(UTC)
-            await self._carry_out(decisions, "controller", now_s)
+            refusals = {d.node: why for d in decisions if (why := await self._refusal(d))}
+            self._withheld = {node: self._withheld[node] for node in refusals}
+            self._states = withhold(self._states, after, refusals)
+            await self._carry_out([d for d in decisions if d.node not in refusals], "controller", now_s)
+
+    async def _refusal(self, decision: Decision) -> str:
+        """Why a decision of ours is not carried out; empty once it is permitted and written down."""
+        why = "" if decision.alarm else await self._authority.objection(decision)
+        if not why:
+            try:
+                await self._authority.record(decision, "controller")
+            except SiagaError as error:
+                why = error.message
+        if why:
+            told = self._withheld.get(decision.node)
+            # The same decision comes up again every pass: it is told once, and again when the reason changes.
+            if told is None or (told[0].action, told[0].weight_percent, told[1]) != (*_deed(decision), why):
+                self._show_decision(replace(decision, reason=f"{decision.reason}; not done: {why}"), "controller")
+            self._withheld[decision.node] = (decision, why)
+        return why
 
     async def drain(self, node: str, actor: str, *, dry_run: bool) -> Decision:
         """Take a node out by hand; Refused for the last one that can serve."""
@@ -112,8 +159,9 @@ class TrafficService:
 
     async def _obey(self, states: States, decision: Decision, actor: str, dry_run: bool) -> Decision:
         if not dry_run:
+            await self._authority.record(decision, actor)
             self._states = states
-            await self._carry_out((decision,), actor, time.monotonic())
+            await self._carry_out((decision,), actor, self._clock())
         return decision
 
     async def _look(self, now_s: float) -> tuple[ProxyView, ...]:
@@ -124,34 +172,26 @@ class TrafficService:
         self._views = {view.node: view for view in views}
         return views
 
-    async def _carry_out(self, decisions: tuple[Decision, ...], actor: str, now_s: float) -> None:
-        """Stop the bleeding first, then write it down: a drain does not wait for a disk (decision 21)."""
+    async def _carry_out(self, decisions: Sequence[Decision], actor: str, now_s: float) -> None:
+        """What was permitted and written down."""
         await self._publish()
         for decision in decisions:
-            self._decisions.append(
-                {
-                    "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                    "actor": actor,
-                    "node": decision.node,
-                    "action": str(decision.action),
-                    "weight_percent": decision.weight_percent,
-                    "reason": decision.reason,
-                }
-            )
-        self._unrecorded.extend((decision, actor) for decision in decisions)
-        try:
-            if decisions or now_s - self._saved_at_s > SAVE_INTERVAL_S:
-                await self._save(memory.to_document(self._states))
-                self._saved_at_s = now_s
-        finally:
-            await self._write_down()
+            self._show_decision(decision, actor)
+        if decisions or now_s - self._saved_at_s > SAVE_INTERVAL_S:
+            await self._save(memory.to_document(self._states))
+            self._saved_at_s = now_s
 
-    async def _write_down(self) -> None:
-        """Only what is written is forgotten: a full disk delays a record, it does not lose it."""
-        while self._unrecorded:
-            decision, actor = self._unrecorded[0]
-            await self._record(f"traffic.{decision.action}", actor, decision.reason, decision.figures)
-            self._unrecorded.popleft()
+    def _show_decision(self, decision: Decision, actor: str) -> None:
+        self._decisions.append(
+            {
+                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "actor": actor,
+                "node": decision.node,
+                "action": str(decision.action),
+                "weight_percent": decision.weight_percent,
+                "reason": decision.reason,
+            }
+        )
 
     async def _publish(self) -> None:
         """Make the data plane agree with the states; what it did not confirm is tried again next pass."""
@@ -221,9 +261,12 @@ class TrafficService:
             "decisions": list(self._decisions),
         }
 
+    def _why_withheld(self, node: str) -> str:
+        return f"not done: {self._withheld[node][1]}" if node in self._withheld else ""
+
     def _node(self, name: str, state: NodeState) -> dict[str, Any]:
         windows = self._states.windows.get(name, {})
-        since_s = time.monotonic() - self.policy.recent_s
+        since_s = self._clock() - self.policy.recent_s
         samples = tuple(s for window in windows.values() for s in since(window, since_s))
         view = self._views.get(name)
         return {
@@ -239,8 +282,12 @@ class TrafficService:
             "hold_left_s": round(state.hold_left_s, 1),
             "offences": state.offences,
             "operator": state.operator,
-            "why": state.held or state.reason,
+            "why": self._why_withheld(name) or state.held or state.reason,
         }
+
+
+def _deed(decision: Decision) -> tuple[Action, int]:
+    return decision.action, decision.weight_percent
 
 
 def _in_words(view: ProxyView | None) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 import aiohttp
 import psycopg
 import pytest
+import wallet
 from wallet.install import install
 from wallet_servers import (
     APP_PASSWORD,
@@ -34,6 +35,9 @@ from wallet_servers import (
     listens,
     wait_until,
 )
+
+from siaga.ledger import gate_install
+from siaga.ledger.load import load
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +93,7 @@ def database(directory: Path, engine: Path) -> Iterator[Database]:
             connection.execute("create database wallet")
             connection.execute("select pg_create_physical_replication_slot('archive_a', true)")
         for _ in range(2):
-            asyncio.run(install(started.admin, app_password=APP_PASSWORD, auditor_password=AUDITOR_PASSWORD))
+            asyncio.run(_install(started.admin))
         _write_pooler_file(pooler_file, started)
         pooler.start()
         receiver.start()
@@ -100,6 +104,12 @@ def database(directory: Path, engine: Path) -> Iterator[Database]:
     finally:
         for server in (receiver, pooler, postgres):
             server.stop()
+
+
+async def _install(admin: str) -> None:
+    await gate_install.install(admin, is_open=True)
+    await install(admin, app_password=APP_PASSWORD, auditor_password=AUDITOR_PASSWORD)
+    await gate_install.guard(admin, load(Path(wallet.__file__).with_name("ledger.toml")))
 
 
 def _write_pooler_file(path: Path, database: Database) -> None:

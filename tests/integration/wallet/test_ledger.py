@@ -9,24 +9,9 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
-from wallet_servers import APP_PASSWORD, DEADLINE_MS, Answer, Database, User, wait_until
+from wallet_servers import APP_PASSWORD, DEADLINE_MS, Answer, Database, User, assert_books_balance, wait_until
 
 NewUser = Callable[[], User]
-
-
-def assert_books_balance(database: Database) -> None:
-    """Every balance is the sum of its entries, every chain is whole, every transfer has two legs, the sum is 0."""
-    assert database.query("select sum(balance) from wallet.accounts") == [(0,)]
-    wrong = "select a.id from wallet.accounts a left join wallet.entries e on e.account = a.id group by a.id"
-    wrong += " having a.balance <> coalesce(sum(e.amount), 0) or a.version <> count(e)"
-    wrong += " or a.version <> coalesce(max(e.sequence), 0)"
-    assert database.query(wrong) == []
-    chain = "select account, sequence, balance_after - amount - coalesce(lag(balance_after) over (partition by account"
-    chain += " order by sequence), 0) as gap from wallet.entries"
-    assert database.query(f"select * from ({chain}) c where gap <> 0") == []
-    legs = "select t.id from wallet.transfers t left join wallet.entries e on e.transfer = t.id group by t.id"
-    legs += " having count(e) <> case t.state when 'done' then 2 else 0 end or coalesce(sum(e.amount), 0) <> 0"
-    assert database.query(legs) == []
 
 
 async def test_every_movement_is_two_entries_and_the_sum_stays_zero(new_user: NewUser, database: Database) -> None:

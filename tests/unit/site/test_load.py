@@ -123,7 +123,7 @@ def test_every_mistake_is_named_at_once(refused: Refused) -> None:
         "regions.sgp.nodes.a.host = 7: expected text in quotes",
         'distances[1].round_trip_ms = "160": expected a whole number',
         'colour: unknown key "colour", expected one of name, embedded, timezone, limits, regions, distances, '
-        "transactions, history, sessions, vendors",
+        "transactions, history, sessions, vendors, appointments, freezes, change_calendar, gates, modes_max",
         'regions: the name "sgp" is given twice, expected a different one each time',
         'nodes: the name "a" is given twice, expected a different one each time',
         'distances.between = "mars": no such region, expected one of "sgp"',

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from siaga.errors import Refused
+from siaga.evidence.model import Unrecorded
 from siaga.site.load import embedded
 from siaga.sop.adherence import Adherence
-from siaga.traffic.model import Probe, ProxyView
+from siaga.traffic.model import Decision, Outcome, Probe, ProxyView
 from siaga.traffic.service import TrafficService
 
 NODES = ("sgp-1", "sgp-2", "fra-1", "fra-2")
@@ -25,12 +26,16 @@ class Hands:
         self.saved: Any = None
         self.refusal = ""
         self.disk_full = False
+        self.unrecorded = False
+        self.objected = ""
+        self.now_s = 1_000.0
+        self.probes: tuple[Probe, ...] = ()
 
     def start_due(self, now_s: float, intervals_s: dict[str, float]) -> None:
         assert set(intervals_s) == set(NODES)
 
     def collect(self) -> tuple[Probe, ...]:
-        return ()
+        return self.probes
 
     async def publish(self, region: str, weights: Mapping[str, int]) -> str:
         if not self.refusal:
@@ -40,10 +45,13 @@ class Hands:
     async def views(self) -> tuple[ProxyView, ...]:
         return ()
 
-    async def record(self, kind: str, actor: str, reason: str, figures: Mapping[str, object]) -> None:
-        if self.disk_full:
-            raise OSError(28, "No space left on device")
-        self.recorded.append(reason)
+    async def objection(self, decision: Decision) -> str:
+        return self.objected
+
+    async def record(self, decision: Decision, actor: str) -> None:
+        if self.unrecorded and not decision.urgent:
+            raise Unrecorded("the evidence can't be written", hint="Make room.")
+        self.recorded.append(decision.reason)
 
     async def save(self, document: object) -> None:
         if self.disk_full:
@@ -51,7 +59,27 @@ class Hands:
         self.saved = document
 
     def service(self, remembered: object | None = None) -> TrafficService:
-        return TrafficService(embedded(), self, self, record=self.record, save=self.save, remembered=remembered)
+        return TrafficService(
+            embedded(),
+            self,
+            self,
+            authority=self,
+            save=self.save,
+            remembered=remembered,
+            clock=lambda: self.now_s,
+        )
+
+
+async def bad_probes(hands: Hands, service: TrafficService, bad: str, seconds: int = 6) -> None:
+    """Passes in which every vantage point sees one node fail."""
+    for _ in range(2 * seconds):
+        hands.now_s += 0.5
+        hands.probes = tuple(
+            Probe(node, vantage, hands.now_s, Outcome.ERROR if node == bad else Outcome.OK, 5.0)
+            for node in NODES
+            for vantage in ("sgp", "fra")
+        )
+        await service.run_pass()
 
 
 async def test_at_its_start_it_makes_the_data_plane_agree_with_what_it_remembers() -> None:
@@ -75,17 +103,47 @@ async def test_what_the_data_plane_did_not_confirm_is_published_again_and_told()
     assert service.show()["data_plane_trouble"] == ""
 
 
-async def test_a_full_disk_delays_no_drain_and_loses_no_record() -> None:
+async def test_a_full_disk_delays_no_drain() -> None:
     hands = Hands()
     service = hands.service()
     hands.disk_full = True
     with pytest.raises(OSError, match="No space left"):
         await service.drain("sgp-1", "ann", dry_run=False)
     assert ("sgp", {"sgp-1": 0, "sgp-2": 100}) in hands.published
-    assert hands.recorded == []
-    hands.disk_full = False
-    await service.run_pass()
     assert hands.recorded == ["sgp-1 drained by ann"]
+
+
+@pytest.mark.clause("SUM")
+async def test_what_cannot_be_recorded_is_not_done_unless_it_stops_the_bleeding() -> None:
+    hands = Hands()
+    service = hands.service()
+    hands.unrecorded = True
+    await service.drain("sgp-1", "ann", dry_run=False)
+    assert ("sgp", {"sgp-1": 0, "sgp-2": 100}) in hands.published
+    before = list(hands.published)
+    with pytest.raises(Unrecorded):
+        await service.restore("sgp-1", "ann", dry_run=False)
+    assert hands.published == before
+
+
+@pytest.mark.clause("SUM")
+async def test_an_objection_leaves_a_bad_node_in_place_and_is_told_once() -> None:
+    hands = Hands()
+    hands.objected = "ZDT-1.1a is in mode `advise`"
+    service = hands.service()
+    await bad_probes(hands, service, "sgp-1")
+    node = next(n for n in service.show()["nodes"] if n["node"] == "sgp-1")
+    assert (node["weight_percent"], node["verdict"]) == (100, "bad")
+    assert hands.objected in node["why"]
+    told = [d["reason"] for d in service.show()["decisions"] if "not done" in d["reason"]]
+    assert len(told) == 1
+    assert told[0].startswith("sgp-1 drained")
+    assert told[0].endswith(f"not done: {hands.objected}")
+    assert not any(reason.startswith("sgp-1 drained") for reason in hands.recorded)
+    hands.objected = ""
+    await bad_probes(hands, service, "sgp-1", seconds=1)
+    assert ("sgp", {"sgp-1": 0, "sgp-2": 100}) in hands.published
+    assert sum(reason.startswith("sgp-1 drained") for reason in hands.recorded) == 1
 
 
 async def test_a_dry_run_changes_nothing() -> None:

@@ -1,0 +1,1 @@
+"""What recording and verifying evidence costs, beside the naive ways of doing the same."""

@@ -1,0 +1,282 @@
+"""Puts Siaga's own state back from a backup: checked as a whole first, exchanged in one step, the old kept aside.
+
+What comes back is halted: runs that were open when the backup was made may be over, so a person looks before
+anything acts. Secrets and ports that are here stay, since the servers know those.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from siaga.controller import levers_file, state, state_manifest
+from siaga.controller.leadership_file import LOCK, hold, read_epoch
+from siaga.controller.state_evidence import Log, goes_on_from, lost, read_log, witnessed
+from siaga.controller.state_manifest import CONTROLLER, NAME, PLATFORM, SECRETS, Manifest, Member
+from siaga.controller.state_version import StateVersion, evidence_directory, evidence_origin
+from siaga.errors import BadInput, PlatformFault, Refused
+from siaga.hosts.local import sync_directory, write_and_rename
+from siaga.platform import account, layout
+from siaga.platform.account import Home
+
+EPOCHS_LEFT_OUT = 1_000_000
+"""Added to the backup's epoch where the last one is not known: more than any controller was started since."""
+_EVIDENCE = ("evidence", "keys", "spool")
+"""What belongs to the evidence begins with one of these, below the controllers' directory."""
+_SCRATCH = ".restore-"
+_EXCHANGE = 2
+"""`RENAME_EXCHANGE` of linux/fs.h."""
+_AT_FDCWD = -100
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore did, or would do."""
+
+    manifest: Manifest
+    evidence_kept: bool
+    """The evidence that is here stays, since it goes on from the backup's."""
+    records: int
+    """Of the evidence that the platform goes on with."""
+    witnessed: int | None
+    lost: tuple[int, int] | None
+    """First and last record that are gone for good."""
+    origin: str
+    """The log that is written from now on."""
+    epoch: int
+    secrets: tuple[str, ...]
+    """Those that were missing and came back."""
+    replaced: Path | None
+    """Where the state that was here is now."""
+
+
+def restore(
+    place: Home,
+    source: Path,
+    *,
+    now: datetime,
+    actor: str,
+    accept_loss: str = "",
+    dry_run: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Restored:
+    """Restore from a backup. BadInput for a bad one, Refused while a controller runs or records would be lost."""
+    who = account.find()
+    account.prepare(place, who)
+    here = place.state / CONTROLLER
+    lock = hold(here, LOCK, shared=False)
+    for path in (here, here / LOCK):
+        os.chown(path, who.uid, who.gid)
+    for left in place.state.glob(f"{_SCRATCH}*"):
+        # Of a restore that was killed: it had changed nothing yet.
+        shutil.rmtree(left, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=place.state))
+    try:
+        say("checking the backup")
+        manifest = _unpack(source, scratch)
+        _check_site(place, manifest, source)
+        say("checking the evidence")
+        plan = _plan(place, scratch, manifest, accept_loss)
+        if dry_run:
+            return plan
+        say("putting it into place")
+        _prepare(place, scratch, plan, accept_loss, actor, now)
+        _own(scratch, who.uid, who.gid)
+        return replace(plan, replaced=_put(place, scratch, now))
+    except OSError as error:
+        raise PlatformFault(
+            f"the state was not restored: {error.strerror or error}", hint="Make room on the disk, then try again."
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        os.close(lock)
+
+
+def _unpack(source: Path, scratch: Path) -> Manifest:
+    """Unpack beside the state, and compare every file with the manifest; nothing else is touched."""
+    manifest: Manifest | None = None
+    found: list[Member] = []
+    try:
+        with tarfile.open(source, "r:") as tar:
+            for entry in tar:
+                if manifest is not None or not entry.isreg():
+                    raise BadInput(
+                        f"{source} holds `{entry.name}`, expected plain files, the manifest last", hint=_OTHER
+                    )
+                content = tar.extractfile(entry)
+                assert content is not None, "a regular file"
+                if entry.name == NAME:
+                    manifest = state_manifest.from_document(json.load(content), str(source))
+                else:
+                    found.append(_unpack_file(entry.name, content, scratch, source))
+    except FileNotFoundError as error:
+        raise BadInput(f"{source}: no such file, expected a backup", hint=_OTHER) from error
+    except (tarfile.TarError, ValueError, EOFError) as error:
+        raise BadInput(f"{source} is not a backup, or was cut off: {error}", hint=_OTHER) from error
+    if manifest is None:
+        raise BadInput(f"{source} was cut off: it has no manifest", hint=_OTHER)
+    state_manifest.compare(manifest, found, str(source))
+    return manifest
+
+
+_OTHER = "Take another backup; nothing was changed."
+
+
+def _unpack_file(name: str, content: Any, scratch: Path, source: Path) -> Member:
+    state_manifest.check_path(name, str(source))
+    path = scratch / name
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        while block := content.read(1 << 20):
+            digest.update(block)
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+        return Member(name, file.tell(), digest.hexdigest())
+
+
+def _check_site(place: Home, manifest: Manifest, source: Path) -> None:
+    known = layout.load(place)
+    if known is None:
+        return
+    for what, found, wanted in (
+        ("site", manifest.site, known.site.name),
+        ("controller.state", manifest.state, known.site.controller.state),
+    ):
+        if found != wanted:
+            raise BadInput(
+                f"{source} is of a platform with {what} `{found}`, this one has `{wanted}`",
+                hint="Set SIAGA_HOME to the directory of the platform that it belongs to.",
+            )
+
+
+def _plan(place: Home, scratch: Path, manifest: Manifest, accept_loss: str) -> Restored:
+    here, unpacked = place.state / CONTROLLER, scratch / CONTROLLER
+    found, before = state.read(unpacked), _version_here(here)
+    backup = read_log(unpacked / evidence_directory(found.generation))
+    if backup.bad:
+        raise BadInput(f"the evidence in the backup does not hold: {backup.bad}", hint=_OTHER)
+    present = read_log(here / evidence_directory(before.generation), backup.records)
+    kept = before.generation > found.generation and not present.bad or goes_on_from(present, backup)
+    goes_on, version = (present, before) if kept else (backup, found)
+    seen = witnessed(place.state / "witness/memory.json", goes_on.origin)
+    gone = lost(goes_on.records, (seen, present.records if present.origin == goes_on.origin else None))
+    if gone is not None and not accept_loss:
+        _refuse_loss(gone, manifest, present)
+    generation = version.generation + (1 if gone is not None else 0)
+    epoch = read_epoch(here / "epoch") if (here / "epoch").exists() else manifest.epoch + EPOCHS_LEFT_OUT
+    return Restored(
+        manifest=manifest,
+        evidence_kept=kept,
+        records=goes_on.records,
+        witnessed=seen,
+        lost=gone,
+        origin=evidence_origin(manifest.site, generation),
+        epoch=max(epoch, manifest.epoch),
+        secrets=tuple(p.name for p in _files(scratch / SECRETS) if not (place.state / SECRETS / p.name).exists()),
+        replaced=None,
+    )
+
+
+def _refuse_loss(gone: tuple[int, int], manifest: Manifest, present: Log) -> None:
+    because = f"; the evidence here does not hold: {present.bad}" if present.bad else ""
+    raise Refused(
+        f"the backup ends before record {gone[0]}, and records {gone[0]} to {gone[1]} of `{manifest.origin}` are known "
+        f"to exist: they would be lost{because}",
+        hint='Look for a later backup or copy. If there is none: `--accept-loss "why"`; the evidence then goes on '
+        "as a new log, which begins with what is missing and who answers for it.",
+    )
+
+
+def _version_here(here: Path) -> StateVersion:
+    try:
+        return state.read(here)
+    except BadInput:
+        # Damaged: that may be what the restore is for.
+        return StateVersion()
+
+
+def _prepare(place: Home, scratch: Path, plan: Restored, accept_loss: str, actor: str, now: datetime) -> None:
+    """Make the unpacked directory the one that the platform goes on with."""
+    here, unpacked = place.state / CONTROLLER, scratch / CONTROLLER
+    unpacked.mkdir(mode=0o700, exist_ok=True)
+    version = state.read(unpacked)
+    if plan.evidence_kept:
+        before = _version_here(here)
+        version = replace(version, generation=before.generation, continues=before.continues)
+        _keep_evidence(here, unpacked)
+    if plan.lost is not None:
+        continues = {
+            "origin": evidence_origin(plan.manifest.site, version.generation),
+            "records": plan.records,
+            "first_lost": plan.lost[0],
+            "last_lost": plan.lost[1],
+            "backup_made_at": plan.manifest.made_at,
+            "actor": actor,
+            "reason": accept_loss,
+        }
+        version = replace(version, generation=version.generation + 1, continues=continues)
+    state.write(unpacked, version)
+    write_and_rename(unpacked / "epoch", f"{plan.epoch}\n".encode())
+    made_at = plan.manifest.made_at
+    reason = f"restored from the backup of {made_at}: look at the open runs, then `siaga resume`"
+    levers_file.halt_while_dead(unpacked / "levers.json", reason, actor, now)
+
+
+def _keep_evidence(here: Path, unpacked: Path) -> None:
+    for path in list(unpacked.iterdir()):
+        if path.name.startswith(_EVIDENCE):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in here.iterdir():
+        if path.name.startswith(_EVIDENCE):
+            copy = unpacked / path.name
+            shutil.copytree(path, copy) if path.is_dir() else shutil.copy2(path, copy)
+
+
+def _own(scratch: Path, uid: int, gid: int) -> None:
+    for directory, _, names in os.walk(scratch):
+        os.chown(directory, uid, gid)
+        for name in names:
+            os.chown(Path(directory) / name, uid, gid)
+
+
+def _put(place: Home, scratch: Path, now: datetime) -> Path:
+    """The exchange: before it everything is as it was, after it everything is as restored."""
+    secrets = place.state / SECRETS
+    if not secrets.exists():
+        (scratch / SECRETS).rename(secrets)
+    for path in _files(scratch / SECRETS):
+        if not (secrets / path.name).exists():
+            path.rename(secrets / path.name)
+    if not place.layout.exists():
+        (scratch / PLATFORM).rename(place.layout)
+    # Under its later name already: killed right after the exchange, the old state is where it belongs.
+    aside = place.state / f"{CONTROLLER}.replaced-{now:%Y%m%dT%H%M%S.%fZ}"
+    (scratch / CONTROLLER).rename(aside)
+    _exchange(aside, place.state / CONTROLLER)
+    sync_directory(place.state)
+    return aside
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    return iter(sorted(directory.iterdir()) if directory.exists() else ())
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Two directories change places at once; there is no moment without either."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _EXCHANGE) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(other))

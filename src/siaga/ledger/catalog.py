@@ -1,0 +1,141 @@
+"""Reads the catalogue of a PostgreSQL server: tables, columns, indexes, sizes, and where the server stands.
+
+Needs only SELECT on the mapped tables; nothing here writes, and everything works on a replica.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from siaga.errors import BadInput
+from siaga.ledger.map import LedgerMap
+from siaga.ledger.model import Position
+from siaga.ledger.schema import MAP_HINT, Column, Ledger, Relation, resolve
+from siaga.site.wording import nearest
+
+Connection = psycopg.Connection[Any]
+
+_RELATION = """
+select c.oid, n.nspname as schema, c.relname as name, c.relkind::text as kind,
+       has_table_privilege(c.oid, 'select') or has_any_column_privilege(c.oid, 'select') as readable
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.oid = to_regclass(%(name)s) and c.relkind in ('r', 'p', 'v', 'm', 'f')
+"""
+
+# A domain is what it is made of; only the outermost modifier counts (PostgreSQL allows none inside).
+_COLUMNS = """
+with recursive column_type as (
+    select a.attnum, a.attname, a.attnotnull, a.atttypid as type, a.atttypmod as modifier
+    from pg_attribute a where a.attrelid = %(oid)s and a.attnum > 0 and not a.attisdropped
+    union all
+    select c.attnum, c.attname, c.attnotnull or t.typnotnull, t.typbasetype, t.typtypmod
+    from column_type c join pg_type t on t.oid = c.type where t.typtype = 'd'
+)
+select attname as name, format_type(type, null) as type, modifier, attnotnull as not_null
+from column_type c join pg_type t on t.oid = c.type where t.typtype <> 'd' order by attnum
+"""
+
+# A range of pages of a partitioned table is that range of each leaf, so that the largest one decides.
+_SIZE = """
+select coalesce(max(pg_relation_size(c.oid) / current_setting('block_size')::int)
+                filter (where c.relkind in ('r', 'm')), 0) as pages,
+       bool_and(c.relkind in ('r', 'm')) as has_pages,
+       coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint as rows,
+       coalesce(array_agg(c.relfilenode::bigint order by c.oid), '{}') as filenodes
+from pg_class c
+where c.oid = %(oid)s and c.relkind <> 'p' or c.oid in (select relid from pg_partition_tree(%(oid)s) where isleaf)
+"""
+
+_INDEXES = """
+select i.indexrelid::regclass::text as name, i.indisunique as is_unique,
+       array(select a.attname::text from unnest(i.indkey::int[]) with ordinality k(attnum, place)
+             join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum order by k.place) as columns,
+       i.indnkeyatts as keys
+from pg_index i
+where i.indrelid = %(oid)s and i.indisvalid and i.indisready and i.indpred is null and i.indexprs is null
+order by 1
+"""
+
+_KNOWN_TABLES = """
+select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname not in ('pg_catalog', 'information_schema')
+"""
+
+_POSITION = """
+select (pg_control_system()).system_identifier::text as system_id,
+       (pg_control_checkpoint()).timeline_id as timeline,
+       current_database() as database,
+       pg_is_in_recovery() as in_recovery,
+       pg_is_in_recovery() and pg_is_wal_replay_paused() as paused,
+       (case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end)::text as lsn,
+       pg_current_snapshot()::text as snapshot,
+       current_setting('server_version_num')::int as version
+"""
+
+
+def ledger(connection: Connection, ledger_map: LedgerMap, origin: str = "map") -> Ledger:
+    """The ledger that the map describes; BadInput names each table or column that cannot be used."""
+    return resolve(
+        ledger_map,
+        relation(connection, ledger_map.accounts.qualified, f"{origin}: accounts.table"),
+        relation(connection, ledger_map.entries.qualified, f"{origin}: entries.table"),
+        origin,
+    )
+
+
+def relation(connection: Connection, qualified: tuple[str | None, str], place: str) -> Relation:
+    """One table or view; BadInput when it is missing or may not be read, naming near ones."""
+    shown = ".".join(part for part in qualified if part is not None)
+    with connection.cursor(row_factory=dict_row) as cursor:
+        found = cursor.execute(_RELATION, {"name": _quoted(qualified)}).fetchone()
+        if found is None:
+            known = [row["?column?"] for row in cursor.execute(_KNOWN_TABLES).fetchall()]
+            bare = [name.partition(".")[2] for name in known]
+            advice = nearest(shown, known) or nearest(shown, bare)
+            raise BadInput(f"{place} = `{shown}`: no such table or view{advice}", hint=MAP_HINT)
+        if not found["readable"]:
+            user = connection.info.user
+            raise BadInput(
+                f"{place} = `{shown}`: user `{user}` may not read it",
+                hint=f"`grant select on {shown} to {user}`; the check needs nothing else",
+            )
+        oid, kind = found["oid"], found["kind"]
+        columns = [_column(row) for row in cursor.execute(_COLUMNS, {"oid": oid}).fetchall()]
+        size = cursor.execute(_SIZE, {"oid": oid}).fetchone()
+        indexes = cursor.execute(_INDEXES, {"oid": oid}).fetchall()
+    assert size is not None, "an aggregate has one row"
+    return Relation(
+        schema=found["schema"],
+        name=found["name"],
+        kind=kind,
+        columns={column.name: column for column in columns},
+        pages=size["pages"] if size["has_pages"] else 0,
+        rows=size["rows"],
+        filenodes=tuple(size["filenodes"]),
+        unique={row["name"]: tuple(row["columns"][: row["keys"]]) for row in indexes if row["is_unique"]},
+        covering={row["name"]: tuple(row["columns"]) for row in indexes},
+    )
+
+
+def position(connection: Connection) -> Position:
+    """Where this transaction's snapshot stands."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        found = cursor.execute(_POSITION).fetchone()
+    assert found is not None, "the query has one row"
+    return Position(**found)
+
+
+def _column(row: dict[str, Any]) -> Column:
+    precision = scale = None
+    if row["type"] == "numeric" and row["modifier"] >= 4:
+        # numeric.c: precision in the upper 16 bits, scale in the lower 11, signed since PostgreSQL 15.
+        precision, scale = (row["modifier"] - 4) >> 16, (row["modifier"] - 4) & 0x7FF
+        scale = scale - 0x800 if scale >= 0x400 else scale
+    return Column(row["name"], row["type"], precision, scale, nullable=not row["not_null"])
+
+
+def _quoted(qualified: tuple[str | None, str]) -> str:
+    return psycopg.sql.Identifier(*(part for part in qualified if part is not None)).as_string(None)

@@ -1,0 +1,353 @@
+"""The engine of choice: PostgreSQL sends rows in binary, DuckDB folds them, several times faster than the server could.
+
+The table is read in ranges of pages, each in a transaction of its own under one exported snapshot. DuckDB's scanner
+would parallelise by itself, but on a replica its connections do not share a snapshot (1.5.5: no SET TRANSACTION
+SNAPSHOT where pg_is_in_recovery), and it hides the statements. Ranges of our own also make progress, bounded load and
+resumption plain: a finished range is in the work file, or not at all.
+"""
+
+# ruff: noqa: S608 (names and literals are quoted by psycopg, see `statements.quoted` and `literal`)
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import duckdb
+
+from siaga.errors import Refused
+from siaga.ledger import engine, statements
+from siaga.ledger.accumulators import LANE
+from siaga.ledger.dialects import DuckDb
+from siaga.ledger.engine import CurrencyTotals, OnProgress, Pace, Source, Unbalanced, Want
+from siaga.ledger.model import Figures, Progress
+from siaga.ledger.schema import Kind, Ledger
+from siaga.ledger.statements import Pages
+
+CHUNK_ROWS = 4_000_000
+"""Sums of one range hold nearly every account once: the larger the range, the less there is to merge."""
+GENTLE_CHUNK_ROWS = 50_000
+"""Some 20 ms of reading, so that the pauses between them keep the load even."""
+POLL_S = 0.5
+_DIGITS_MAX = 38
+"""Of DuckDB's decimals."""
+_PAGE_RANGES_VERSION = 140_000
+"""Before it PostgreSQL reads the whole table for a range of pages."""
+
+_READ = """
+select coalesce(sum(p.tuples_processed), 0) from pg_stat_progress_copy p
+join pg_stat_activity a using (pid) where a.application_name = %s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A range of pages of one of the two tables."""
+
+    table: str
+    pages: Pages | None
+    rows: int
+    """Estimated."""
+
+
+def missing() -> str:
+    """Why DuckDB cannot read PostgreSQL here; empty where it can."""
+    return "" if _extension() else "the package duckdb-extension-postgres-scanner is not installed"
+
+
+def unsupported(ledger: Ledger) -> str:
+    """Why this ledger needs the database's own arithmetic; empty where it does not."""
+    for relation, mapped in ((ledger.accounts, ledger.map.accounts), (ledger.entries, ledger.map.entries)):
+        for name in mapped.model_dump().values():
+            column = relation.columns.get(name) if isinstance(name, str) else None
+            if column is None or column.kind is not Kind.NUMERIC or column.precision is None:
+                continue
+            if column.precision - (column.scale or 0) + ledger.decimals > _DIGITS_MAX:
+                return f"`{column.name}` is numeric({column.precision},{column.scale}), more than {_DIGITS_MAX} digits"
+    return ""
+
+
+def _extension() -> Path | None:
+    found = importlib.util.find_spec("duckdb_extension_postgres_scanner")
+    if found is None or found.origin is None:
+        return None
+    version = f"v{duckdb.__version__}"
+    return next(
+        (p for p in Path(found.origin).parent.rglob("postgres_scanner.duckdb_extension") if version in p.parts), None
+    )
+
+
+class DuckDbEngine:
+    """One pass; its sums are in a work file."""
+
+    name = "duckdb"
+
+    def __init__(self, ledger: Ledger, source: Source, want: Want, pace: Pace, work: Path) -> None:
+        self._ledger, self._source, self._want, self._pace = ledger, source, want, pace
+        self._dialect = DuckDb(ledger)
+        self._application = f"siaga ledger {source.exported}"
+        self._database = _open(work, pace)
+        self._stop = threading.Event()
+        self._chunks = _chunks(ledger, source.position.version, pace)
+        self.resumed = self._prepare()
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    def read(self, on_progress: OnProgress) -> None:
+        """Every range that is not yet in the work file, side by side."""
+        began = time.monotonic()
+        done = {tuple(row) for row in self._database.execute("select place from done").fetchall()}
+        left: queue.SimpleQueue[tuple[int, Chunk]] = queue.SimpleQueue()
+        for place, chunk in enumerate(self._chunks):
+            if (place,) not in done:
+                left.put((place, chunk))
+        expected = sum(chunk.rows for chunk in self._chunks)
+        with ThreadPoolExecutor(self._pace.workers, thread_name_prefix="ledger") as pool:
+            workers = [pool.submit(self._work, number, left) for number in range(self._pace.workers)]
+            try:
+                while wait(workers, timeout=POLL_S).not_done:
+                    on_progress(Progress("reading", self._rows_read(), expected, time.monotonic() - began))
+                    if any(worker.done() and worker.exception() for worker in workers):
+                        break
+            finally:
+                self._stop.set()
+            for worker in workers:
+                worker.result()
+        on_progress(Progress("judging", expected, expected, time.monotonic() - began))
+
+    def _work(self, number: int, left: queue.SimpleQueue[tuple[int, Chunk]]) -> None:
+        cursor = self._database.cursor()
+        try:
+            while not self._stop.is_set():
+                place, chunk = left.get_nowait()
+                began = time.monotonic()
+                self._read(cursor, f"source{number}", place, chunk)
+                busy_s = time.monotonic() - began
+                self._stop.wait(busy_s * (1 / self._pace.share - 1))
+        except queue.Empty:
+            return
+        finally:
+            cursor.close()
+
+    def _read(self, cursor: duckdb.DuckDBPyConnection, remote: str, place: int, chunk: Chunk) -> None:
+        """One range and the mark that it was read, in one transaction."""
+        cursor.execute("begin")
+        try:
+            snapshot = f"set transaction snapshot {statements.literal(self._source.exported)}"
+            cursor.execute(f"call postgres_execute('{remote}', {statements.literal(snapshot)})")
+            for statement in self._steps(chunk, remote):
+                cursor.execute(statement)
+            cursor.execute("insert into done values (?)", [place])
+            cursor.execute("commit")
+        except BaseException:
+            cursor.execute("rollback")
+            raise
+
+    def _steps(self, chunk: Chunk, remote: str) -> list[str]:
+        if chunk.table == "accounts":
+            rows = _remote(remote, self._accounts(chunk.pages))
+            return [f"insert into account_rows {statements.account_sums(self._ledger, self._dialect, rows)}"]
+        rows = _remote(remote, self._entries(chunk.pages))
+        if not self._want.unique_entries:
+            return [f"insert into entry_sums {self._folded(rows)}"]
+        raw = f"raw_{remote}"
+        return [
+            f"create or replace temp table {raw} as {rows}",
+            f"insert into entry_sums {self._folded(f'select * from {raw}')}",
+            f"insert into ids select id from {raw}",
+            f"drop table {raw}",
+        ]
+
+    def _rows_read(self) -> int:
+        cursor = self._database.cursor()
+        done = {row[0] for row in cursor.execute("select place from done").fetchall()}
+        cursor.close()
+        finished = sum(chunk.rows for place, chunk in enumerate(self._chunks) if place in done)
+        if self._source.position.version < _PAGE_RANGES_VERSION:
+            return finished
+        with self._source.connection.cursor() as own:
+            # Within a transaction the server shows one picture of its activity unless asked for a new one.
+            own.execute("select pg_stat_clear_snapshot()")
+            row = own.execute(_READ, [self._application]).fetchone()
+        return finished + int(row[0] if row else 0)
+
+    # --- what was found ----------------------------------------------------------------------------------------
+
+    def totals(self) -> Sequence[CurrencyTotals]:
+        """One for each currency."""
+        rows = self._database.execute(statements.totals(self._ledger, self._dialect, self._judged())).fetchall()
+        return [engine.currency_totals(row) for row in rows]
+
+    def suspects(self, limit: int) -> Sequence[Figures]:
+        """The accounts that are not plainly right, the platform's own first."""
+        rows = self._database.execute(statements.suspects(self._judged(), limit)).fetchall()
+        return [engine.figures(row) for row in rows]
+
+    def unbalanced(self, limit: int) -> Sequence[Unbalanced]:
+        """Reads transactions and amounts again, on one connection."""
+        fields = ["account", "transaction", "amount"] + (["currency"] if self._ledger.map.entries.currency else [])
+        rows = _remote("source0", statements.entries(self._ledger, tuple(fields), bounded=True))
+        statement = statements.unbalanced(self._ledger, self._dialect, rows, "select * from account_rows", limit)
+        cursor = self._database
+        cursor.execute("begin")
+        try:
+            snapshot = f"set transaction snapshot {statements.literal(self._source.exported)}"
+            cursor.execute(f"call postgres_execute('source0', {statements.literal(snapshot)})")
+            return [engine.unbalanced(row) for row in cursor.execute(statement).fetchall()]
+        finally:
+            cursor.execute("rollback")
+
+    def duplicates(self, limit: int) -> Sequence[str]:
+        """Ids that more than one entry has."""
+        found = self._database.execute(statements.duplicates("select id from ids", limit)).fetchall()
+        return [str(row[0]) for row in found]
+
+    def statements(self) -> Sequence[str]:
+        """Those that PostgreSQL sees."""
+        return [
+            self._accounts(chunk.pages) if chunk.table == "accounts" else self._entries(chunk.pages)
+            for chunk in self._chunks
+        ]
+
+    def save_accumulators(self, path: Path, *, keyed: bool = False) -> int:
+        """Accumulators of every account with entries as a Parquet file of texts, which have no limit; how many."""
+        digest = "digest_keyed" if keyed else "digest"
+        numbers = ["entries::varchar as count", "amount_sum::varchar as amount_sum"]
+        numbers += ["sequence_sum::varchar as sequence_sum", f"({digest} % {LANE})::varchar as digest"]
+        return self._copy(
+            f"select account::varchar as account, key_currency::varchar as currency, {', '.join(numbers)} "
+            f"from ({self._judged()}) j where entries <> 0",
+            path,
+            "parquet",
+        )
+
+    def save_verdicts(self, path: Path) -> int:
+        """Every account's verdict, in the order of the ids."""
+        return self._copy(
+            "select account, key_currency as currency, balance, entries, "
+            "case when is_right then 'verified' else 'mismatch' end as verdict "
+            f"from ({self._judged()}) j order by 1, 2",
+            path,
+            "csv",
+        )
+
+    def close(self) -> None:
+        """Close the work file; it stays where a caller gave it."""
+        self._stop.set()
+        self._database.close()
+
+    def _copy(self, query: str, path: Path, format_: str) -> int:
+        done = self._database.execute(f"copy ({query}) to {statements.literal(str(path))} (format {format_})")
+        return int(done.fetchall()[0][0])
+
+    # --- statements and tables ---------------------------------------------------------------------------------
+
+    def _entries(self, pages: Pages | None) -> str:
+        with_ids = self._want.digests or self._want.key is not None or self._want.unique_entries
+        fields = statements.fields_read(self._ledger, with_ids=with_ids)
+        return statements.entries(self._ledger, fields, bounded=True, pages=pages)
+
+    def _accounts(self, pages: Pages | None) -> str:
+        return statements.accounts(self._ledger, bounded=True, pages=pages)
+
+    def _folded(self, rows: str) -> str:
+        return statements.folded(self._ledger, self._dialect, rows, key=self._want.key, digests=self._want.digests)
+
+    def _judged(self) -> str:
+        return statements.judged(self._ledger, self._dialect, "select * from entry_sums", "select * from account_rows")
+
+    def _prepare(self) -> bool:
+        """Connect, and make the tables unless the work file holds part of this very pass; whether it does."""
+        extension = _extension()
+        assert extension is not None, "asked before"
+        self._database.execute(f"load {statements.literal(str(extension))}")
+        conninfo = statements.literal(f"{self._source.conninfo} application_name='{self._application}'")
+        for number in range(self._pace.workers):
+            self._database.execute(f"attach {conninfo} as source{number} (type postgres, schema 'pg_catalog')")
+        identity = self._identity()
+        known = self._database.execute("select 1 from duckdb_tables() where table_name = 'pass'").fetchall()
+        if known and self._database.execute("select identity from pass").fetchall() == [(identity,)]:
+            return True
+        folded = self._folded(_remote("source0", self._entries((0, 0))))
+        accounts = statements.account_sums(self._ledger, self._dialect, _remote("source0", self._accounts((0, 0))))
+        for statement in (
+            "begin",
+            f"create or replace table entry_sums as {folded} limit 0",
+            f"create or replace table account_rows as {accounts} limit 0",
+            f"create or replace table ids as select id from ({_remote('source0', self._entries((0, 0)))}) limit 0"
+            if self._want.unique_entries
+            else "select 1",
+            "create or replace table done (place integer)",
+            "create or replace table pass (identity varchar)",
+        ):
+            self._database.execute(statement)
+        self._database.execute("insert into pass values (?)", [identity])
+        self._database.execute("commit")
+        return False
+
+    def _identity(self) -> str:
+        """What two runs have in common that may share their work."""
+        position = {key: value for key, value in asdict(self._source.position).items() if key not in ("lsn", "paused")}
+        return json.dumps(
+            {
+                "position": position,
+                "map": self._ledger.map.model_dump(mode="json"),
+                "files": [self._ledger.accounts.filenodes, self._ledger.entries.filenodes],
+                "chunks": [asdict(chunk) for chunk in self._chunks],
+                "want": [self._want.digests, self._want.key is not None, self._want.unique_entries],
+            },
+            sort_keys=True,
+        )
+
+
+def _open(work: Path, pace: Pace) -> duckdb.DuckDBPyConnection:
+    try:
+        return duckdb.connect(
+            str(work / "check.duckdb"),
+            config={
+                "threads": str(pace.workers),
+                "memory_limit": f"{pace.memory_mb}MB",
+                "temp_directory": str(work / "spill"),
+                "preserve_insertion_order": "false",
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+            },
+        )
+    except duckdb.IOException as error:
+        if "lock" not in str(error):
+            raise
+        raise Refused(
+            f"{work}: another check works there", hint="wait for it, or give this one a directory of its own (--work)"
+        ) from error
+
+
+def _remote(name: str, statement: str) -> str:
+    return f"select * from postgres_query('{name}', {statements.literal(statement)})"
+
+
+def _chunks(ledger: Ledger, version: int, pace: Pace) -> list[Chunk]:
+    """Accounts first: they are few, and a mistake in the map shows at once."""
+    found = []
+    for table, relation in (("accounts", ledger.accounts), ("entries", ledger.entries)):
+        rows = max(relation.rows, 0)
+        if not relation.pages or version < _PAGE_RANGES_VERSION:
+            found.append(Chunk(table, None, rows))
+            continue
+        wanted = CHUNK_ROWS if pace.share == 1 else GENTLE_CHUNK_ROWS
+        count = max(1, -(-rows // wanted))
+        if pace.share == 1 and rows > CHUNK_ROWS // 20:
+            # As many for each worker.
+            count = -(-count // pace.workers) * pace.workers
+        step = -(-relation.pages // count)
+        firsts = range(0, relation.pages, step)
+        for first in firsts:
+            last = first + step >= relation.pages
+            found.append(Chunk(table, (first, None if last else first + step), rows // len(firsts)))
+    return found

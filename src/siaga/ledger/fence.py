@@ -1,0 +1,380 @@
+"""What may open after a recovery, and what stays closed with the entries named (DRP-3.2b, decision 18; pure).
+
+A verdict opens an account only where it is bound to it: of this very ledger and server, seen by a snapshot that holds
+every movement from before the fence was raised, and with no entry written since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
+
+from siaga.errors import BadInput, Refused
+from siaga.ledger.model import Grade, Scope, Verdict
+
+CLAUSE = "DRP-3.2b"
+Condition = tuple[bool, str, str]
+"""Whether it holds; what was found where it does not; what to do then."""
+ENTRIES_KEPT_MAX = 100
+"""Of one account, in the gate; the report has them all."""
+
+
+class SystemPolicy(StrEnum):
+    """What holds for the platform's own accounts, since one of them closed stops everybody."""
+
+    STRICT = "strict"
+    """As for any account."""
+    TAINTED_MAY_SERVE = "tainted-may-serve"
+    """One whose own log and balance agree serves, though it shares a transaction with a bad entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The gate's row."""
+
+    generation: int
+    is_open: bool
+    """Whether an account without an exception may move."""
+    closed_count: int
+    """Closed exceptions, where the default is open."""
+    scope_wanted: Scope
+    reason: str
+    raised_by: str
+    raised_at: datetime
+    settled_system: str | None
+    """System identifier of the server on which every movement from before this generation was seen to have ended."""
+    verdict_lsn: str | None
+    verdict_digest: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Which database, on which branch of its history."""
+
+    system_id: str
+    timeline: int
+    database: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why one account stays closed."""
+
+    why: str
+    entries: Sequence[Any] = ()
+    """Those at fault, as the check named them."""
+    is_taint: bool = False
+    """Its own log and balance agree; it shares a transaction with a bad entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the gate needs of a report of `siaga ledger check`."""
+
+    verdict: Verdict
+    scope: Scope
+    grade: Grade
+    accounts: int
+    is_listed: bool
+    """Whether every account that is not verified is named."""
+    lsn: str
+    snapshot: str
+    source: Source
+    map_digest: str
+    digest: str
+    """SHA-256 of the whole report, so that what opened an account can be shown again."""
+    faults: Mapping[str, Fault]
+    """By account, as PostgreSQL writes its id: mismatched and tainted ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the database says about a report, read while nobody else may change the gate."""
+
+    standing: Standing
+    source: Source
+    map_digest: str | None
+    """Of the map that the gate was installed with; None: with none."""
+    sees_settled: bool
+    """Whether the report's snapshot saw every movement from before this generation."""
+    written_after: Mapping[str, int] | None
+    """Entries of closed accounts that the report's snapshot did not see, by account; None: cannot be told."""
+    is_superseded: bool = False
+    """Whether a newer report has opened this generation."""
+    newer: frozenset[str] = frozenset()
+    """Accounts closed by a verdict that is newer than the report."""
+    overridden: frozenset[str] = frozenset()
+    """Accounts opened by a person without a verdict."""
+    system_accounts: frozenset[str] = frozenset()
+    """Of those at fault, the platform's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A decision to open."""
+
+    opens_default: bool
+    """Every account that is not named below, new ones too."""
+    opened: tuple[str, ...]
+    """Named accounts that open."""
+    closed: Mapping[str, Fault]
+    """Accounts that stay closed, or close now."""
+    reason: str
+    override: str = ""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    clause: str = CLAUSE
+
+
+class _Loose(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class _Mismatched(_Loose):
+    account: StrictStr | None
+    """None: entries that name no account; the accounts of their transactions are tainted."""
+    difference: StrictStr | None = None
+    failed_checks: tuple[StrictStr, ...]
+    entries: tuple[Any, ...]
+
+
+class _Tainted(_Loose):
+    account: StrictStr
+    transactions: tuple[StrictStr, ...]
+
+
+class _Source(_Loose):
+    system_id: StrictStr
+    timeline: StrictInt
+    database: StrictStr
+
+
+class _Document(_Loose):
+    verdict: Verdict
+    scope: Scope
+    grade: Grade
+    accounts: Annotated[StrictInt, Field(ge=0)]
+    listed: StrictBool
+    lsn: Annotated[StrictStr, Field(pattern="^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$")]
+    snapshot: Annotated[StrictStr, Field(pattern=r"^\d+:\d+:[\d,]*$")]
+    source: _Source
+    map_digest: StrictStr
+    mismatched: tuple[_Mismatched, ...]
+    tainted: tuple[_Tainted, ...]
+
+
+def proof(document: Any) -> Proof:
+    """Read the document of `siaga ledger check --json`; BadInput names every field that is wrong."""
+    try:
+        found = _Document.model_validate(document)
+    except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, e['loc'])) or 'report'}: {e['msg'].lower()}" for e in error.errors()]
+        raise BadInput(
+            f"no report of `siaga ledger check --json`: {'; '.join(wrong)}", hint="Keep its output whole in a file."
+        ) from None
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return Proof(
+        verdict=found.verdict,
+        scope=found.scope,
+        grade=found.grade,
+        accounts=found.accounts,
+        is_listed=found.listed,
+        lsn=found.lsn,
+        snapshot=found.snapshot,
+        source=Source(found.source.system_id, found.source.timeline, found.source.database),
+        map_digest=found.map_digest,
+        digest=hashlib.sha256(canonical.encode()).hexdigest(),
+        faults=_named(found),
+    )
+
+
+def _named(found: _Document) -> dict[str, Fault]:
+    """One fault an account; of one that has balances in several currencies the first at fault says why."""
+    faults: dict[str, Fault] = {}
+    for bad in found.mismatched:
+        if bad.account is not None and bad.account not in faults:
+            difference = f", off by {bad.difference}" if bad.difference else ""
+            faults[bad.account] = Fault(f"mismatch: {', '.join(bad.failed_checks)}{difference}", bad.entries)
+    for tainted in found.tainted:
+        why = f"tainted: shares {_some(tainted.transactions, 'transaction')} with a bad entry"
+        faults.setdefault(tainted.account, Fault(why, tainted.transactions, is_taint=True))
+    return faults
+
+
+def release(facts: Facts, proof: Proof, policy: SystemPolicy = SystemPolicy.STRICT) -> Release:
+    """Open every account that the report verifies; Refused where it proves nothing about this generation.
+
+    Accounts that are open already and at fault in the report close.
+    """
+    check_binding(facts, proof)
+    faults = _faults(facts, proof, policy)
+    closed = {account: fault for account, fault in faults.items() if account not in facts.overridden}
+    standing = facts.standing
+    reason = (
+        f"generation {standing.generation}: {proof.accounts - len(faults)} of {proof.accounts} accounts verified at"
+        f" {proof.lsn} against the {_COMPARED[proof.scope]}, {len(closed)} stay closed"
+    )
+    figures = {
+        "accounts": proof.accounts,
+        "closed": len(closed),
+        "written_after": len(facts.written_after or {}),
+        "kept_by_newer_verdict": len(facts.newer),
+        "kept_open_by_override": sorted(facts.overridden & faults.keys()),
+        "digest": proof.digest,
+    }
+    return Release(opens_default=True, opened=(), closed=closed, reason=reason, figures=figures)
+
+
+def release_accounts(
+    facts: Facts, proof: Proof, accounts: Sequence[str], policy: SystemPolicy = SystemPolicy.STRICT
+) -> Release:
+    """Open these accounts and no other; Refused, with the entries named, when any of them is not verified."""
+    check_binding(facts, proof)
+    faults = _faults(facts, proof, policy)
+    for account in accounts:
+        if account in facts.newer:
+            raise _not_verified(account, Fault("a newer verdict closed it"), facts.standing.generation)
+        if account in faults:
+            raise _not_verified(account, faults[account], facts.standing.generation)
+    reason = f"generation {facts.standing.generation}: {_some(accounts, 'account')} verified at {proof.lsn}"
+    return Release(opens_default=False, opened=tuple(accounts), closed={}, reason=reason)
+
+
+def release_by_override(standing: Standing, accounts: Sequence[str], by: str, reason: str) -> Release:
+    """Open accounts that nothing verified, because a person says so; the reason is kept for ever."""
+    if not reason.strip():
+        raise BadInput("override: found no reason, expected one", hint="Say why, and who agreed.")
+    said = f"generation {standing.generation}: {_some(accounts, 'account')} opened WITHOUT A VERDICT by {by}: {reason}"
+    return Release(opens_default=False, opened=tuple(accounts), closed={}, reason=said, override=reason)
+
+
+def refuse_without_verdict(account: str, standing: Standing, fault: Fault | None) -> Refused:
+    """The answer to "open this one", when no report comes with it."""
+    if fault is None:
+        fault = Fault("no verdict of this generation")
+    return _not_verified(account, fault, standing.generation)
+
+
+def check_binding(facts: Facts, proof: Proof) -> None:
+    """Refused unless the report speaks about this generation, on this server, as it stands."""
+    for holds, found, hint in (*_whole(proof), *_of_this_ledger(facts, proof), *_of_this_generation(facts, proof)):
+        if not holds:
+            raise Refused(found, hint=hint)
+
+
+def _whole(proof: Proof) -> tuple[Condition, ...]:
+    return (
+        (
+            proof.verdict is not Verdict.INCOMPLETE,
+            "the check is incomplete, and what was not read is not verified",
+            "Let `siaga ledger check` finish; the report names what is missing.",
+        ),
+        (
+            proof.is_listed,
+            "the report does not name every account that is not verified",
+            "Check again with room for all of them in the report.",
+        ),
+    )
+
+
+def _of_this_ledger(facts: Facts, proof: Proof) -> tuple[Condition, ...]:
+    found, here = proof.source, facts.source
+    again = "Check this database's ledger, or that of a copy of it."
+    return (
+        (
+            (found.system_id, found.database) == (here.system_id, here.database),
+            f"the report is of database {found.database} on system {found.system_id}, expected {here.database}"
+            f" on {here.system_id}",
+            again,
+        ),
+        (
+            found.timeline == here.timeline,
+            f"the report is of timeline {found.timeline}, expected {here.timeline}: the server was recovered since",
+            again,
+        ),
+        (
+            proof.map_digest == facts.map_digest,
+            "the report was made with another map than the gate",
+            "Check with the map that the gate was installed with, or install the gate with this one.",
+        ),
+    )
+
+
+def _of_this_generation(facts: Facts, proof: Proof) -> tuple[Condition, ...]:
+    standing = facts.standing
+    this = f"generation {standing.generation}"
+    return (
+        (
+            standing.settled_system == facts.source.system_id,
+            f"{this} is not settled on this server: movements from before it may still commit",
+            "`siaga ledger fence --settle` waits for them and names them; check the ledger after it.",
+        ),
+        (
+            not facts.is_superseded,
+            f"a newer report, at {standing.verdict_lsn}, has opened {this} already",
+            "Check the ledger again.",
+        ),
+        (
+            facts.sees_settled,
+            f"the report is older than {this}, raised by {standing.raised_by}: {standing.reason}",
+            "Check the ledger again.",
+        ),
+        (
+            proof.scope is Scope.JOURNAL or standing.scope_wanted is Scope.INTERNAL,
+            f"the check compared the ledger with itself, {this} asks for the journal: after a roll-back a database"
+            " agrees with itself whatever is missing",
+            "Check with the journal, or raise the fence with `--scope internal` where nothing was rolled back.",
+        ),
+        (
+            proof.grade in _GRADES[standing.scope_wanted],
+            f"the check is of grade `{proof.grade}`, {this} asks for {' or '.join(_GRADES[standing.scope_wanted])}",
+            "Check the whole ledger.",
+        ),
+        (
+            facts.written_after is not None,
+            "cannot tell whether entries were written after the verdict: the gate knows no table of entries",
+            "Install the gate before the table of entries.",
+        ),
+    )
+
+
+_GRADES = {
+    # What a seal covers was proven then; after a crash it still lies there, after a roll-back it may not.
+    Scope.INTERNAL: (Grade.FULL, Grade.PREFIX, Grade.TAIL),
+    Scope.JOURNAL: (Grade.FULL, Grade.PREFIX),
+}
+_COMPARED = {Scope.INTERNAL: "ledger itself", Scope.JOURNAL: "journal"}
+
+
+def _faults(facts: Facts, proof: Proof, policy: SystemPolicy) -> dict[str, Fault]:
+    serving = facts.system_accounts if policy is SystemPolicy.TAINTED_MAY_SERVE else frozenset()
+    faults = {account: fault for account, fault in proof.faults.items() if not (fault.is_taint and account in serving)}
+    for account, count in (facts.written_after or {}).items():
+        faults[account] = Fault(f"{count} entries written after the verdict at {proof.lsn}: check again")
+    return faults
+
+
+def _not_verified(account: str, fault: Fault, generation: int) -> Refused:
+    entries = f"; entries {_listed(fault.entries)}" if fault.entries else ""
+    return Refused(
+        f"account {account} is not verified in generation {generation}: {fault.why}{entries}",
+        hint=f"`siaga ledger accounts {account}` shows it; `--override REASON` opens it without a verdict, on record.",
+    )
+
+
+def _listed(entries: Sequence[Any]) -> str:
+    shown = [json.dumps(entry, sort_keys=True) if isinstance(entry, dict) else str(entry) for entry in entries[:5]]
+    return ", ".join(shown) + (f" and {len(entries) - 5} more" if len(entries) > 5 else "")
+
+
+def _some(things: Collection[object], noun: str) -> str:
+    names = list(things)
+    if len(names) == 1:
+        return f"{noun} {names[0]}"
+    return f"{len(names)} {noun}s"

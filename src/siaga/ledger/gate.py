@@ -1,0 +1,379 @@
+"""The gate in the ledger's database: raised, settled, opened, shown. What may open is `fence.py`'s to say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row, dict_row
+from psycopg.types.json import Jsonb
+
+from siaga.errors import BadInput, Refused, Unreachable
+from siaga.ledger import fence, gate_ledger
+from siaga.ledger.fence import Fault, Proof, Release, Standing, SystemPolicy
+from siaga.ledger.gate_ledger import Movements
+from siaga.ledger.model import Scope
+
+CONNECT_DEADLINE_S = 5
+SETTLE_POLL_S = 0.01
+SETTLE_DEADLINE_S = 5.0
+LOCK_DEADLINE = "5s"
+
+Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+
+_STANDING = """
+    select generation, is_open, closed_count, scope_wanted, reason, raised_by, raised_at, settled_system,
+           verdict_lsn::text as verdict_lsn, verdict_digest
+    from siaga.gate
+"""
+# A switch-over to another server leaves its own transaction ids: there the gate has to settle once more.
+_SETTLED = """
+    update siaga.gate set settled_xid = pg_current_xact_id(), changed_at = clock_timestamp(),
+        settled_system = (select system_identifier::text from pg_control_system()) where generation = %s
+"""
+# Whoever holds the lock that movements share, by the transaction's name; without a pid it is a prepared one.
+_MOVING = """
+    select l.virtualtransaction, l.pid, p.gid from pg_locks l
+    left join pg_locks own on l.pid is null and own.pid is null and own.locktype = 'transactionid'
+        and own.virtualtransaction = l.virtualtransaction
+    left join pg_prepared_xacts p on p.transaction = own.transactionid
+    where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+        and l.database = (select oid from pg_database where datname = current_database())
+        and (l.classid::bigint << 32) | l.objid::bigint = siaga.movements_lock()
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """A movement that began before the generation and has not ended."""
+
+    transaction: str
+    pid: int | None
+    """Of its backend; None: a prepared transaction, which only `commit prepared` or `rollback prepared` ends."""
+    prepared_as: str | None
+
+    def __str__(self) -> str:
+        return f"prepared transaction {self.prepared_as!r}" if self.pid is None else f"backend {self.pid}"
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """What a raise came to."""
+
+    generation: int
+    is_new: bool
+    """False where the same run had raised it before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What a release came to."""
+
+    decision: Release
+    standing: Standing
+    movements: Movements | None
+    """Share of recent movements that are possible now; None where the map does not say how to tell."""
+    moving: tuple[Moving, ...] = ()
+    """Where open accounts were closed: movements that had asked before and not ended within the deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountState:
+    """One account at the gate."""
+
+    account: str
+    generation: int
+    is_open: bool
+    why: str
+    entries: Sequence[Any]
+    verdict_lsn: str | None
+    verdict_digest: str | None
+
+
+class Gate:
+    """The gate of one database, as the role `siaga_gate` (or one with more rights) sees it."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+
+    async def standing(self) -> Standing:
+        """How the gate stands."""
+        async with self._connected() as connection:
+            return await _standing(connection)
+
+    async def raise_generation(
+        self, reason: str, *, by: str, scope: Scope = Scope.JOURNAL, key: str | None = None, above: int = 0
+    ) -> Raised:
+        """Close every account at once: whatever asks from now on is refused. `settle` waits for what asked before.
+
+        `key` makes a repetition harmless; `above` is the last generation that somebody outside remembers, since a
+        roll-back takes the gate's row back too.
+        """
+        async with self._connected() as connection:
+            standing, raised_key = await _locked(connection)
+            is_new = key is None or key != raised_key
+            if is_new:
+                generation = max(standing.generation, above) + 1
+                await connection.execute(
+                    "update siaga.gate set generation = %s, is_open = false, closed_count = 0, scope_wanted = %s,"
+                    " reason = %s, raised_by = %s, raised_at = clock_timestamp(), raised_key = %s, settled_xid = null,"
+                    " settled_system = null, verdict_lsn = null, verdict_system = null, verdict_digest = null,"
+                    " changed_at = clock_timestamp()",
+                    (generation, scope, reason, by, key),
+                )
+                await _record(connection, by, "raised", generation, reason, {"scope": scope})
+            else:
+                generation = standing.generation
+        return Raised(generation, is_new)
+
+    async def settle(self, deadline_s: float) -> tuple[Moving, ...]:
+        """Wait for every movement that may have asked before the last change, and bind the gate to this server.
+
+        Returns those that had not ended within the deadline; then the gate is not settled, and no verdict opens it.
+        """
+        async with self._connected(autocommit=True) as connection:
+            generation = (await _standing(connection)).generation
+            moving = {found.transaction: found for found in await _moving(connection)}
+            loop = asyncio.get_running_loop()
+            end = loop.time() + deadline_s
+            while moving and loop.time() < end:
+                await asyncio.sleep(SETTLE_POLL_S)
+                still = {found.transaction for found in await _moving(connection)}
+                moving = {name: found for name, found in moving.items() if name in still}
+            if not moving:
+                await connection.execute(_SETTLED, (generation,))
+            return tuple(moving.values())
+
+    async def moving(self) -> tuple[Moving, ...]:
+        """Movements in flight."""
+        async with self._connected() as connection:
+            return tuple(await _moving(connection))
+
+    async def release(
+        self, proof: Proof, *, by: str, policy: SystemPolicy = SystemPolicy.STRICT, dry_run: bool = False
+    ) -> Released:
+        """Open every account that the report verifies, close those at fault; Refused as `fence.release` says."""
+        return await self._open(by, dry_run, proof, lambda facts: fence.release(facts, proof, policy))
+
+    async def release_accounts(
+        self,
+        proof: Proof,
+        accounts: Sequence[str],
+        *,
+        by: str,
+        policy: SystemPolicy = SystemPolicy.STRICT,
+        dry_run: bool = False,
+    ) -> Released:
+        """Open these accounts alone; Refused when any of them is not verified."""
+        return await self._open(
+            by, dry_run, proof, lambda facts: fence.release_accounts(facts, proof, accounts, policy), accounts
+        )
+
+    async def release_by_override(
+        self, accounts: Sequence[str], reason: str, *, by: str, dry_run: bool = False
+    ) -> Released:
+        """Open accounts without a verdict, on record."""
+        async with self._connected(dry_run=dry_run) as connection:
+            await gate_ledger.require_accounts(connection, accounts)
+            standing, _ = await _locked(connection)
+            decision = fence.release_by_override(standing, accounts, by, reason)
+            await _apply_named(connection, decision, standing, by, None)
+            return await _released(connection, decision)
+
+    async def account(self, account: str) -> AccountState:
+        """How one account stands, and why; BadInput when the ledger has no such account."""
+        async with self._connected() as connection:
+            await gate_ledger.require_accounts(connection, [account])
+            cursor = connection.cursor(row_factory=class_row(AccountState))
+            await cursor.execute(
+                "select %(account)s::text as account, a.generation, a.is_open, a.why,"
+                " coalesce(x.entries, '[]') as entries,"
+                " (case when x.account is null then g.verdict_lsn else x.lsn end)::text as verdict_lsn,"
+                " case when x.account is null then g.verdict_digest else x.digest end as verdict_digest"
+                " from siaga.gate g cross join siaga.account_gate(%(account)s) a left join siaga.gate_exceptions x"
+                " on x.generation = g.generation and x.account = %(account)s",
+                {"account": account},
+            )
+            found = await cursor.fetchone()
+            assert found is not None, "account_gate() answers or raises"
+            return found
+
+    async def closed(self, limit: int) -> tuple[AccountState, ...]:
+        """The closed exceptions, at most `limit`."""
+        async with self._connected() as connection:
+            cursor = connection.cursor(row_factory=class_row(AccountState))
+            await cursor.execute(
+                "select x.account, x.generation, x.is_open, x.why, x.entries, x.lsn::text as verdict_lsn,"
+                " x.digest as verdict_digest from siaga.gate_exceptions x join siaga.gate g using (generation)"
+                " where not x.is_open order by x.account limit %s",
+                (limit,),
+            )
+            return tuple(await cursor.fetchall())
+
+    async def movements(self) -> Movements | None:
+        """Share of recent movements that are possible as the gate stands."""
+        async with self._connected() as connection:
+            return await gate_ledger.movements(connection)
+
+    async def _open(
+        self,
+        by: str,
+        dry_run: bool,
+        proof: Proof,
+        decide: Callable[[fence.Facts], Release],
+        accounts: Sequence[str] | None = None,
+    ) -> Released:
+        async with self._connected(dry_run=dry_run) as connection:
+            if accounts is not None:
+                await gate_ledger.require_accounts(connection, accounts)
+            standing, _ = await _locked(connection)
+            facts = await gate_ledger.facts(connection, standing, proof)
+            decision = decide(facts)
+            if decision.opens_default:
+                await _apply_default(connection, decision, facts, proof, by)
+            else:
+                await _apply_named(connection, decision, standing, by, proof)
+            released = await _released(connection, decision)
+        if decision.closed and standing.is_open and not dry_run:
+            # An open account was just closed: what it had begun ends before anybody relies on it.
+            return replace(released, moving=await self.settle(SETTLE_DEADLINE_S))
+        return released
+
+    @asynccontextmanager
+    async def _connected(self, *, autocommit: bool = False, dry_run: bool = False) -> AsyncIterator[Connection]:
+        """One connection, one transaction; a dry run rolls it back."""
+        try:
+            connection = await psycopg.AsyncConnection.connect(
+                self._conninfo, autocommit=autocommit, connect_timeout=CONNECT_DEADLINE_S, application_name="siaga gate"
+            )
+        except psycopg.OperationalError as error:
+            raise Unreachable(
+                f"the ledger's database does not answer: {_first_line(error)}", hint="Check address and password file."
+            ) from None
+        async with connection:
+            await connection.execute(f"set lock_timeout = '{LOCK_DEADLINE}'")
+            # Closing must work while no quorum is there. Nothing is lost by it: a copy that lacks the raise lacks every
+            # movement after it too, and whoever promotes it raises the fence; a release that is lost leaves it closed.
+            await connection.execute("set synchronous_commit = local")
+            try:
+                yield connection
+            except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.UndefinedFunction):
+                raise BadInput("this database has no gate", hint="Install it: `siaga.ledger.gate_install`.") from None
+            except psycopg.errors.LockNotAvailable:
+                raise Refused(
+                    f"somebody else has been changing the gate for {LOCK_DEADLINE}", hint="Look at it, then try again."
+                ) from None
+            except psycopg.OperationalError as error:
+                raise Unreachable(
+                    f"the ledger's database went away: {_first_line(error)}", hint="Nothing was changed; try again."
+                ) from None
+            if dry_run:
+                await connection.rollback()
+
+
+async def _standing(connection: Connection) -> Standing:
+    cursor = connection.cursor(row_factory=dict_row)
+    await cursor.execute(_STANDING)
+    row = await cursor.fetchone()
+    if row is None:
+        raise BadInput("siaga.gate has no row, expected one", hint="Install the gate again, closed.")
+    return Standing(**{**row, "scope_wanted": Scope(row["scope_wanted"])})
+
+
+async def _locked(connection: Connection) -> tuple[Standing, str | None]:
+    """The gate, until this transaction ends nobody else's to change; and the key of the run that raised it."""
+    cursor = await connection.execute("select raised_key from siaga.gate for update")
+    row = await cursor.fetchone()
+    return await _standing(connection), row[0] if row else None
+
+
+async def _moving(connection: Connection) -> list[Moving]:
+    cursor = await connection.execute(_MOVING)
+    return [Moving(*row) for row in await cursor.fetchall()]
+
+
+async def _apply_default(connection: Connection, decision: Release, facts: fence.Facts, proof: Proof, by: str) -> None:
+    generation = facts.standing.generation
+    kept = sorted(facts.newer | facts.overridden)
+    await connection.execute(
+        "delete from siaga.gate_exceptions where generation < %s or generation = %s and account <> all (%s)",
+        (generation, generation, kept),
+    )
+    await _copy(connection, decision.closed, facts.newer, generation, proof, by)
+    await connection.execute(
+        "update siaga.gate set is_open = true, verdict_lsn = %s, verdict_system = %s, verdict_digest = %s,"
+        " closed_count = (select count(*) from siaga.gate_exceptions where generation = %s and not is_open),"
+        " changed_at = clock_timestamp()",
+        (proof.lsn, proof.source.system_id, proof.digest, generation),
+    )
+    await _record(connection, by, "released", generation, decision.reason, decision.figures)
+
+
+async def _copy(
+    connection: Connection, closed: Mapping[str, Fault], kept: frozenset[str], generation: int, proof: Proof, by: str
+) -> None:
+    columns = "generation, account, is_open, why, entries, lsn, system, digest, changed_by"
+    async with (
+        connection.cursor() as cursor,
+        cursor.copy(f"copy siaga.gate_exceptions ({columns}) from stdin") as copy,
+    ):
+        for account, fault in closed.items():
+            if account not in kept:
+                entries = Jsonb(list(fault.entries[: fence.ENTRIES_KEPT_MAX]))
+                await copy.write_row(
+                    (
+                        generation,
+                        account,
+                        False,
+                        fault.why,
+                        entries,
+                        proof.lsn,
+                        proof.source.system_id,
+                        proof.digest,
+                        by,
+                    )
+                )
+
+
+async def _apply_named(
+    connection: Connection, decision: Release, standing: Standing, by: str, proof: Proof | None
+) -> None:
+    generation = standing.generation
+    why = decision.reason if proof else f"override by {by}: {decision.override}"
+    verdict = (proof.lsn, proof.source.system_id, proof.digest) if proof else (None, None, None)
+    await connection.execute(
+        "insert into siaga.gate_exceptions (generation, account, is_open, why, lsn, system, digest, changed_by)"
+        " select %s, a, true, %s, %s, %s, %s, %s from unnest(%s::text[]) a"
+        " on conflict (generation, account) do update set is_open = true, why = excluded.why, entries = '[]',"
+        " lsn = excluded.lsn, system = excluded.system, digest = excluded.digest,"
+        " changed_by = excluded.changed_by, changed_at = excluded.changed_at",
+        (generation, why, *verdict, by, list(decision.opened)),
+    )
+    await connection.execute(
+        "update siaga.gate set closed_count = (select count(*) from siaga.gate_exceptions"
+        " where generation = %s and not is_open), changed_at = clock_timestamp()",
+        (generation,),
+    )
+    act = "released" if proof else "released by override"
+    await _record(connection, by, act, generation, decision.reason, {"accounts": list(decision.opened)})
+
+
+async def _record(
+    connection: Connection, by: str, act: str, generation: int, reason: str, figures: Mapping[str, Any]
+) -> None:
+    await connection.execute(
+        "insert into siaga.gate_history (changed_by, act, generation, reason, figures) values (%s, %s, %s, %s, %s)",
+        (by, act, generation, reason, Jsonb(dict(figures))),
+    )
+
+
+async def _released(connection: Connection, decision: Release) -> Released:
+    return Released(decision, await _standing(connection), await gate_ledger.movements(connection))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

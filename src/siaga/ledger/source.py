@@ -1,0 +1,87 @@
+"""The connection of a check: one repeatable-read transaction that holds the snapshot, and no secret in sight."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+from psycopg import conninfo
+
+from siaga.errors import BadInput, Unreachable
+from siaga.hosts.local import write_and_rename
+from siaga.ledger import catalog
+from siaga.ledger.engine import Source
+
+_SECRETS = ("password", "sslpassword", "oauth_client_secret")
+CONNECT_DEADLINE_S = 10
+
+
+def refuse_secrets(dsn: str) -> None:
+    """A password in an argument can be read by every user of the machine, and stays in the shell's history."""
+    found = next((name for name in _SECRETS if name in _parsed(dsn)), None)
+    if found is not None:
+        raise BadInput(
+            f"--dsn holds a {found}, expected a connection string without one",
+            hint="put it into ~/.pgpass (or --dsn passfile=FILE), a service file, or PGPASSWORD in the environment",
+        )
+
+
+@contextlib.contextmanager
+def opened(dsn: str, scratch: Path) -> Iterator[Source]:
+    """Connect and take a snapshot; Unreachable where nobody answers or lets us in.
+
+    A password in `dsn` (Siaga's own errands; never an argument) goes on in a passfile below `scratch`, since DuckDB
+    repeats connection strings in its messages.
+    """
+    parsed = _without_password(_parsed(dsn), scratch)
+    parsed.setdefault("connect_timeout", CONNECT_DEADLINE_S)
+    clean = conninfo.make_conninfo("", **parsed)
+    try:
+        connection = psycopg.connect(conninfo.make_conninfo(clean, application_name="siaga ledger check"))
+    except psycopg.OperationalError as error:
+        raise Unreachable(
+            f"no connection to {_shown(parsed)}: {_first_line(error)}",
+            hint="check the address, the role and its passfile; the check needs CONNECT and SELECT alone",
+        ) from None
+    with contextlib.closing(connection):
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.read_only = True
+        # We are idle in this transaction while others read under its snapshot.
+        connection.execute("set local idle_in_transaction_session_timeout = 0")
+        position = catalog.position(connection)
+        row = connection.execute("select pg_export_snapshot()").fetchone()
+        assert row is not None, "a function call has one row"
+        yield Source(clean, connection, str(row[0]), position)
+
+
+def _parsed(dsn: str) -> dict[str, str | int]:
+    try:
+        return {key: value for key, value in conninfo.conninfo_to_dict(dsn).items() if value is not None}
+    except psycopg.ProgrammingError:
+        # Its own message repeats the string, which may hold a password.
+        raise BadInput(
+            "--dsn: not a connection string, expected `host=... dbname=...` or postgresql://user@host/database",
+            hint="see PostgreSQL's manual, chapter libpq, connection strings",
+        ) from None
+
+
+def _without_password(parsed: dict[str, str | int], scratch: Path) -> dict[str, str | int]:
+    password = parsed.pop("password", None)
+    if password is None:
+        return parsed
+    path = scratch / "passfile"
+    escaped = str(password).replace("\\", "\\\\").replace(":", "\\:")
+    write_and_rename(path, f"*:*:*:*:{escaped}\n".encode())
+    return {**parsed, "passfile": str(path)}
+
+
+def _shown(parsed: dict[str, str | int]) -> str:
+    named = {key: parsed[key] for key in ("service", "host", "port", "dbname", "user") if key in parsed}
+    return " ".join(f"{key}={value}" for key, value in named.items()) or "the default server"
+
+
+def _first_line(error: psycopg.Error) -> str:
+    text = str(error).strip().splitlines()
+    return text[-1].strip() if text else type(error).__name__

@@ -1,0 +1,331 @@
+"""Every statement of the cross-check, from a ledger alone: reading, folding, judging.
+
+Rows are read by a plain SELECT on PostgreSQL (`entries`, `accounts`), folded into sums per account (`folded`), and
+judged account by account (`judged`); folding and judging run in DuckDB or in PostgreSQL itself, from the same text
+but for what a dialect must say differently (`dialects.py`). Nothing is sorted and nothing joined:
+
+- The *chain*: for every entry t(sequence, balance after) - t(sequence - 1, balance before) is added to its account,
+  t being a 64-bit hash. Where the sequence has no gap and each balance follows from the one before, all of it cancels
+  but t(last, balance) - t(first - 1, opening): one number proves both, in any order (research, section 2b).
+- The *lane*: for every entry amount x h(transaction) is added to its account. Over all accounts the sum is zero where
+  each transaction sums to zero, save with a chance of 2^-32; an exact statement then names the ones that do not.
+- Rows of the accounts' table are added to the same groups, so that entries without account, accounts without entries,
+  and accounts that are there twice all show in their counts.
+"""
+
+# ruff: noqa: S608 (names and literals are quoted by psycopg, see `statements.quoted` and `literal`)
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from siaga.ledger.accumulators import FIELDS
+from siaga.ledger.dialects import Dialect
+from siaga.ledger.schema import Column, Kind, Ledger, Relation
+
+Pages = tuple[int, int | None]
+"""First page and the one after the last; None: to the end."""
+
+
+def quoted(*names: str) -> str:
+    """A name, quoted; PostgreSQL and DuckDB quote alike."""
+    return sql.Identifier(*names).as_string(None)
+
+
+def literal(value: str | int) -> str:
+    """A value of the map within a statement."""
+    return sql.Literal(value).as_string(None)
+
+
+# --- Reading: always on PostgreSQL ---------------------------------------------------------------------------------
+
+
+def entries(
+    ledger: Ledger, fields: tuple[str, ...], *, bounded: bool, pages: Pages | None = None, only: str = ""
+) -> str:
+    """The entries' rows: `fields` of accumulators.FIELDS under their own names, money exact or NULL.
+
+    `bounded` casts money to numeric(38, decimals) where the column declares nothing, for an engine with such a limit;
+    `only` is one more condition.
+    """
+    columns = [f"{_entry_field(ledger, field, bounded)} as {quoted(field)}" for field in fields]
+    return _select(columns, ledger.entries, ledger.map.entries.where, pages, only)
+
+
+def accounts(ledger: Ledger, *, bounded: bool, pages: Pages | None = None, only: str = "") -> str:
+    """The accounts' rows: account, currency, balance, opening, version, system."""
+    mapped = ledger.map.accounts
+    opening = ledger.account_column("opening")
+    columns = [
+        f"{_id(_known(ledger.account_column('id')), ledger.id_as_text)} as account",
+        f"{_money(_known(ledger.account_column('balance')), ledger, bounded)} as balance",
+        f"{_money(opening, ledger, bounded) if opening else literal(mapped.opening)} as opening",
+    ]
+    currency, version = ledger.account_column("currency"), ledger.account_column("version")
+    if currency:
+        columns.append(f"{_id(currency, False)} as currency")
+    if version:
+        columns.append(f"{_whole(version)} as version")
+    columns.append(f"{_system(ledger)} as system")
+    return _select(columns, ledger.accounts, mapped.where, pages, only)
+
+
+def _select(columns: list[str], relation: Relation, where: str | None, pages: Pages | None, only: str) -> str:
+    conditions = [f"({condition})" for condition in (where, only) if condition]
+    if pages is not None and relation.pages:
+        conditions.append(f"ctid >= '({pages[0]},0)'")
+        if pages[1] is not None:
+            conditions.append(f"ctid < '({pages[1]},0)'")
+    tail = f" where {' and '.join(conditions)}" if conditions else ""
+    return f"select {', '.join(columns)} from {quoted(relation.schema, relation.name)}{tail}"
+
+
+def _entry_field(ledger: Ledger, field: str, bounded: bool) -> str:
+    if field == "amount" and ledger.map.entries.amount is None:
+        return _amount(ledger, bounded)
+    column = _known(ledger.entry_column(field))
+    if field in ("amount", "balance_before", "balance_after"):
+        return _money(column, ledger, bounded)
+    if field == "sequence":
+        return _whole(column)
+    return _id(column, field == "account" and ledger.id_as_text)
+
+
+def _amount(ledger: Ledger, bounded: bool) -> str:
+    """Made of debit and credit, which are never negative."""
+    credit = _money(_known(ledger.entry_column("credit")), ledger, bounded)
+    debit = _money(_known(ledger.entry_column("debit")), ledger, bounded)
+    rise, fall = (credit, debit) if ledger.map.entries.increases == "credit" else (debit, credit)
+    made = f"case when {rise} < 0 or {fall} < 0 then null else coalesce({rise}, {fall} * 0) - coalesce({fall}, 0) end"
+    kinds = {_known(ledger.entry_column(role)).kind for role in ("credit", "debit")}
+    return f"({made})::{_bounded_type(ledger)}" if Kind.NUMERIC in kinds and bounded else made
+
+
+def _money(column: Column, ledger: Ledger, bounded: bool) -> str:
+    """NULL where a numeric is not finite or has more decimals than the ledger: such a value has no exact sum."""
+    name = quoted(column.name)
+    if column.kind is Kind.INTEGER:
+        return name
+    # NaN and infinity minus themselves are NaN, which is not 0.
+    if column.precision is not None and column.scale is not None:
+        cast = f"::numeric({column.precision},{column.scale})" if bounded else ""
+        return f"(case when {name} - {name} = 0 then {name} end){cast}"
+    exact = f"case when {name} - {name} = 0 and {name} = round({name}, {ledger.decimals}) then {name} end"
+    return f"({exact})::{_bounded_type(ledger)}" if bounded else f"({exact})"
+
+
+def _bounded_type(ledger: Ledger) -> str:
+    return f"numeric(38,{ledger.decimals})"
+
+
+def _whole(column: Column) -> str:
+    name = quoted(column.name)
+    return name if column.kind is Kind.INTEGER else f"case when {name} = trunc({name}) then {name}::bigint end"
+
+
+def _id(column: Column, as_text: bool) -> str:
+    name = quoted(column.name)
+    return f"{name}::text" if as_text or column.kind in (Kind.OTHER, Kind.NUMERIC) else name
+
+
+def _system(ledger: Ledger) -> str:
+    system = ledger.map.system_accounts
+    conditions = [f"({system.where})"] if system.where else []
+    if system.ids:
+        ids = ", ".join(literal(str(account)) for account in system.ids)
+        conditions.append(f"{quoted(ledger.map.accounts.id)}::text in ({ids})")
+    return f"coalesce({' or '.join(conditions)}, false)" if conditions else "false"
+
+
+def _known(column: Column | None) -> Column:
+    assert column is not None, "the map names it"
+    return column
+
+
+# --- Folding -------------------------------------------------------------------------------------------------------
+
+SUMS = (
+    "entries", "amount_sum", "chain", "lane", "arithmetic", "unreadable", "sequence_sum", "digest", "digest_keyed",
+)  # fmt: skip
+"""Of the entries of an account; all are added up, in any order."""
+
+
+def fields_read(ledger: Ledger, *, with_ids: bool) -> tuple[str, ...]:
+    """What the pass needs of an entry; ids only where something is made of them."""
+    left_out = set() if with_ids else {"id"}
+    if not with_ids and not ledger.map.entries.sums_to_zero:
+        left_out.add("transaction")
+    return tuple(field for field in ledger.shape.fields if field not in left_out)
+
+
+def folded(ledger: Ledger, dialect: Dialect, source: str, *, key: str | None, digests: bool) -> str:
+    """Sums per account of the rows that `source` reads."""
+    mapped, shape = ledger.map.entries, ledger.shape
+    money = {field: dialect.unit(field, ledger.decimals) for field in ("amount", "balance_before", "balance_after")}
+    inner = [money[f] + f" as {f}" if f in money else quoted(f) for f in fields_read(ledger, with_ids=digests)]
+    written = dialect.joined([dialect.written(field, field in shape.texts) for field in shape.fields])
+    columns = [
+        "account",
+        f"{'currency' if shape.by_currency else 'null'} as key_currency",
+        "count(*) as entries",
+        "coalesce(sum(amount), 0) as amount_sum",
+        f"{_chain_sum(ledger, dialect)} as chain",
+        f"{dialect.lane() if mapped.sums_to_zero else '0'} as lane",
+        f"{_arithmetic(ledger)} as arithmetic",
+        f"{_unreadable(ledger)} as unreadable",
+        f"{'coalesce(sum(sequence), 0)' if mapped.sequence else '0'} as sequence_sum",
+        f"{dialect.digest_sum(written, '') if digests else '0'} as digest",
+        f"{dialect.digest_sum(written, key) if key else '0'} as digest_keyed",
+        f"{'min(currency)' if mapped.currency and not shape.by_currency else 'null'} as currency_low",
+        f"{'max(currency)' if mapped.currency and not shape.by_currency else 'null'} as currency_high",
+    ]
+    group = "account, currency" if shape.by_currency else "account"
+    return f"select {', '.join(columns)} from (select {', '.join(inner)} from ({source}) r) u group by {group}"
+
+
+def _has_chain(ledger: Ledger) -> bool:
+    entries = ledger.map.entries
+    return bool(entries.sequence or entries.balance_after or entries.balance_before)
+
+
+def _link(ledger: Ledger, dialect: Dialect, sequence: str, balance: str) -> str:
+    """t(sequence, balance), of what the map has of the two."""
+    entries = ledger.map.entries
+    running = entries.balance_after or entries.balance_before
+    return dialect.link(sequence if entries.sequence else None, balance if running else None)
+
+
+def _chain_sum(ledger: Ledger, dialect: Dialect) -> str:
+    if not _has_chain(ledger):
+        return "0"
+    entries = ledger.map.entries
+    after = "balance_after" if entries.balance_after else "balance_before + amount"
+    before = "balance_before" if entries.balance_before else "balance_after - amount"
+    return dialect.difference_sum(
+        _link(ledger, dialect, "sequence", after), _link(ledger, dialect, "sequence - 1", before)
+    )
+
+
+def _arithmetic(ledger: Ledger) -> str:
+    if not (ledger.map.entries.balance_before and ledger.map.entries.balance_after):
+        return "0"
+    return "count(*) filter (where balance_before + amount <> balance_after)"
+
+
+def _unreadable(ledger: Ledger) -> str:
+    """Counts rows with a NULL where the checks need a value; columns that cannot have one are not asked."""
+    entries = ledger.map.entries
+    needed = [field for field in FIELDS if field not in ("id", "transaction") and field in ledger.shape.fields]
+    if entries.sums_to_zero:
+        needed.append("transaction")
+    possible = [field for field in needed if _may_be_null(ledger, field)]
+    return f"count(*) filter (where {' or '.join(f'{f} is null' for f in possible)})" if possible else "0"
+
+
+def _may_be_null(ledger: Ledger, field: str) -> bool:
+    column = ledger.entry_column(field)
+    return column is None or column.nullable or column.kind is Kind.NUMERIC or ledger.entries.kind != "r"
+
+
+# --- Judging -------------------------------------------------------------------------------------------------------
+
+
+def account_sums(ledger: Ledger, dialect: Dialect, source: str) -> str:
+    """Rows of the accounts' table, in the columns of the groups."""
+    shape, opening = ledger.shape, ledger.account_column("opening")
+    mapped = ledger.map.accounts
+    constant = f"cast({literal(mapped.opening)} as {dialect.unit_type}) * {10**ledger.decimals}"
+    columns = [
+        "account",
+        f"{'currency' if shape.by_currency else 'null'} as key_currency",
+        f"{'currency' if mapped.currency else 'null'} as account_currency",
+        f"{dialect.unit('balance', ledger.decimals)} as balance",
+        f"{dialect.unit('opening', ledger.decimals) if opening else constant} as opening",
+        f"{'version' if mapped.version else 'null'} as version",
+        "case when system then 1 else 0 end as system",
+    ]
+    return f"select {', '.join(columns)} from ({source}) r"
+
+
+def judged(ledger: Ledger, dialect: Dialect, entry_sums: str, account_rows: str) -> str:
+    """One row an account: its figures and whether it is `right`."""
+    no_entries = ", ".join(f"0 as {name}" for name in SUMS)
+    both = (
+        f"select account, key_currency, null as account_currency, 0 as rows, null as balance, null as opening, "
+        f"null as version, 0 as system, {', '.join(SUMS)}, currency_low, currency_high from ({entry_sums}) e "
+        f"union all select account, key_currency, account_currency, 1, balance, opening, version, system, "
+        f"{no_entries}, null, null from ({account_rows}) a"
+    )
+    grouped = (
+        f"select account, key_currency, max(account_currency) as account_currency, sum(rows) as rows, "
+        f"max(balance) as balance, max(opening) as opening, max(version) as version, max(system) as system, "
+        f"{', '.join(f'sum({name}) as {name}' for name in SUMS)}, min(currency_low) as currency_low, "
+        f"max(currency_high) as currency_high from ({both}) b group by account, key_currency"
+    )
+    mapped = ledger.map
+    first = mapped.entries.first_sequence
+    holds = "true"
+    if _has_chain(ledger):
+        last = _link(ledger, dialect, dialect.whole(f"{first - 1} + entries"), "balance")
+        start = _link(ledger, dialect, dialect.whole(str(first - 1)), "opening")
+        holds = f"chain = {dialect.wide(last)} - {dialect.wide(start)}"
+    right = ["rows = 1", "unreadable = 0", "arithmetic = 0", "opening + amount_sum = balance", "account is not null"]
+    if mapped.accounts.version:
+        right.append(f"version = {first - 1} + entries")
+    if mapped.entries.currency and not mapped.keyed_by_currency:
+        right.append("currency_low is not distinct from currency_high")
+    return (
+        f"select g.*, coalesce(key_currency, account_currency, currency_low) as currency, "
+        f"({holds}) is true as chain_holds, ({' and '.join([*right, holds])}) is true as is_right from ({grouped}) g"
+    )
+
+
+def totals(ledger: Ledger, dialect: Dialect, judged_rows: str) -> str:
+    """One row a currency."""
+    texts = ledger.shape.texts
+    written = dialect.joined(
+        [
+            dialect.written("account", "account" in texts),
+            dialect.written("key_currency", True),
+            dialect.written("balance", False),
+            dialect.written("entries", False),
+            "case when is_right then 'verified' else 'mismatch' end",
+        ]
+    )
+    return (
+        "select currency, count(*) filter (where rows > 0) as accounts, coalesce(sum(entries), 0) as entries, "
+        "count(*) filter (where not is_right) as wrong, coalesce(sum(lane), 0) as lane, "
+        "coalesce(sum(amount_sum), 0) as amount_sum, coalesce(sum(digest_keyed), 0) as digest_keyed, "
+        "count(*) filter (where system = 1) as system, "
+        "count(*) filter (where system = 1 and is_right) as system_right, "
+        f"{dialect.digest_sum(written, '')} as verdicts_digest from ({judged_rows}) j group by currency"
+    )
+
+
+def unbalanced(ledger: Ledger, dialect: Dialect, source: str, account_rows: str, limit: int) -> str:
+    """The transactions that do not sum to zero, by currency where there are any, with what they sum to."""
+    amount = dialect.unit("amount", ledger.decimals)
+    read, currency = f"({source}) r", "null"
+    if ledger.map.entries.currency:
+        currency = "r.currency"
+    elif ledger.map.accounts.currency:
+        read, currency = f"{read} left join ({account_rows}) a on a.account = r.account", "a.account_currency"
+    return (
+        f"select transaction, currency, sum(amount) from (select r.transaction, {currency} as currency, "
+        f"{amount} as amount from {read} where r.transaction is not null) t group by transaction, currency "
+        f"having sum(amount) <> 0 order by transaction limit {limit}"
+    )
+
+
+def duplicates(source: str, limit: int) -> str:
+    """Ids that more than one entry has."""
+    return f"select id from ({source}) r where id is not null group by id having count(*) > 1 order by id limit {limit}"
+
+
+def suspects(judged_rows: str, limit: int) -> str:
+    """Figures of the accounts that are not right, the platform's own first."""
+    return (
+        "select account, key_currency, rows, opening, balance, version, entries, amount_sum, chain_holds, arithmetic, "
+        "unreadable, case when currency_low is not distinct from currency_high then 1 else 2 end, system = 1 "
+        f"from ({judged_rows}) j where not is_right order by system desc, account, key_currency limit {limit}"
+    )

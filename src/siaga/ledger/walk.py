@@ -1,0 +1,179 @@
+"""Which entries of an account are at fault: where its walk from entry to entry breaks. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from siaga.ledger.accumulators import unscaled
+from siaga.ledger.map import LedgerMap
+from siaga.ledger.model import EntryFault, Fault, Figures
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An entry where an account's walk breaks, begins or ends, with what came before it."""
+
+    account: str | None
+    currency: str | None
+    id: str | None
+    transaction: str | None
+    sequence: int | None
+    amount: int | None
+    before: int | None
+    """What its balance before must have been; None where the ledger keeps no running balance."""
+    after: int | None
+    previous_sequence: int | None
+    """None: the first entry."""
+    previous_after: int | None
+    last: bool
+    unreadable: bool
+
+
+def faults(figures: Figures, steps: Sequence[Step], ledger_map: LedgerMap, decimals: int) -> list[EntryFault]:
+    """The entries of one account where its walk breaks, in the order of their sequence."""
+    first = ledger_map.entries.first_sequence
+    found: list[EntryFault] = []
+    broken: list[Break] = []
+    extra: Break | None = None
+    for step in steps:
+        previous = step.previous_sequence if step.previous_sequence is not None else first - 1
+        here = Break(step, _left(step, figures, extra))
+        if step.unreadable or step.sequence is None or step.amount is None:
+            found.append(_fault(step, Fault.UNREADABLE, "a value that an entry cannot have (NULL, NaN, too precise)"))
+        elif step.sequence <= previous:
+            extra = _misfit(here, broken)
+            found.append(
+                _fault(extra.step, Fault.EXTRA, f"sequence {extra.step.sequence} is taken, or comes too early")
+            )
+        elif step.sequence > previous + 1:
+            found.append(_gap(previous + 1, step.sequence - 1, step.before, here.left, decimals))
+        elif step.before is not None and step.before != here.left:
+            broken.append(here)
+        elif step.before is not None and step.after is not None and step.before + step.amount != step.after:
+            found.append(_altered_amount(here, decimals))
+    found += _breaks(figures, broken, decimals)
+    found += _ending(figures, steps, first, decimals)
+    return sorted(found, key=lambda fault: (fault.sequence is None, fault.sequence or 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """A step, and the balance that it should have begun with."""
+
+    step: Step
+    left: int | None
+    """By the entry before it, or the opening balance."""
+
+
+def _left(step: Step, figures: Figures, extra: Break | None) -> int | None:
+    if step.previous_sequence is None:
+        return figures.opening
+    follows_extra = extra is not None and (step.previous_sequence, step.previous_after) == (
+        extra.step.sequence,
+        extra.step.after,
+    )
+    # An entry too many moves nothing: what counts is what was there before it.
+    return extra.left if extra is not None and follows_extra else step.previous_after
+
+
+def _misfit(second: Break, broken: list[Break]) -> Break:
+    """Of two entries with one sequence, the one that does not follow from the entry before both."""
+    one = next((b for b in broken if b.step.sequence == second.step.sequence), None)
+    if one is not None and second.step.before == one.left:
+        broken.remove(one)
+        return one
+    return second
+
+
+def _gap(first: int, last: int, before: int | None, previous_after: int | None, decimals: int) -> EntryFault:
+    which = f"entry {first} is" if first == last else f"entries {first} to {last} are"
+    moved = ""
+    if before is not None and previous_after is not None:
+        moved = f"; together they moved {unscaled(before - previous_after, decimals)}"
+    return EntryFault(Fault.MISSING, f"{which} missing{moved}", sequence=first)
+
+
+def _altered_amount(here: Break, decimals: int) -> EntryFault:
+    step, left = here.step, here.left
+    assert left is not None and step.amount is not None and step.after is not None, "asked before"
+    return _fault(
+        step,
+        Fault.ALTERED,
+        "amount and running balance disagree, here or in the entry before it",
+        found=f"amount {unscaled(step.amount, decimals)}, balance after {unscaled(step.after, decimals)}",
+        expected=f"amount {unscaled(step.after - left, decimals)}, "
+        f"or balance after {unscaled(left + step.amount, decimals)}",
+    )
+
+
+def _breaks(figures: Figures, broken: Sequence[Break], decimals: int) -> list[EntryFault]:
+    """Entries whose balance before is not what the entry before them left.
+
+    One whose successor breaks too is itself displaced; where the displaced ones fit each other's places they are out
+    of order. One that breaks alone either has a wrong amount, or follows an entry that was altered as a whole.
+    """
+    by_number = {here.step.sequence: here for here in broken}
+    displaced = [b for b in broken if _next(b) in by_number or (b.step.last and b.step.after != figures.balance)]
+    places = {here.left: here.step.sequence for here in broken}
+    if len(displaced) > 1 and all(here.step.before in places for here in displaced):
+        return [
+            _fault(
+                here.step,
+                Fault.OUT_OF_ORDER,
+                "its running balance belongs elsewhere",
+                found=f"sequence {here.step.sequence}",
+                expected=f"sequence {places[here.step.before]}",
+            )
+            for here in displaced
+        ]
+    found: list[EntryFault] = []
+    explained: set[int | None] = set()
+    for here in broken:
+        step, left = here.step, here.left
+        if step.sequence in explained:
+            continue
+        assert left is not None and step.amount is not None, "a break has both sides"
+        successor = by_number.get(_next(here))
+        if successor is not None and successor.step.before == left + step.amount:
+            explained.add(successor.step.sequence)
+            found.append(_altered_balance(here, decimals))
+        elif step.last and figures.balance == left + step.amount:
+            found.append(_altered_balance(here, decimals))
+        else:
+            found.append(_altered_amount(here, decimals))
+    return found
+
+
+def _altered_balance(here: Break, decimals: int) -> EntryFault:
+    step, left = here.step, here.left
+    assert left is not None and step.amount is not None and step.after is not None, "asked before"
+    return _fault(
+        step,
+        Fault.ALTERED,
+        "the balance after it is not what it makes of the balance before",
+        found=f"balance after {unscaled(step.after, decimals)}",
+        expected=f"balance after {unscaled(left + step.amount, decimals)}",
+    )
+
+
+def _next(here: Break) -> int:
+    assert here.step.sequence is not None, "a break has a sequence"
+    return here.step.sequence + 1
+
+
+def _ending(figures: Figures, steps: Sequence[Step], first: int, decimals: int) -> list[EntryFault]:
+    """What the account's own row says about entries after the last one."""
+    ends = [step for step in steps if step.last and step.sequence is not None]
+    last = max((step.sequence or 0 for step in ends), default=first - 1)
+    if figures.version is not None and figures.version > last:
+        before = figures.balance if any(step.after is not None for step in ends) else None
+        return [_gap(last + 1, figures.version, before, ends[-1].after if ends else None, decimals)]
+    if figures.version is not None and figures.version < last and ends:
+        why = f"the account counts {figures.version} entries"
+        return [_fault(ends[-1], Fault.EXTRA, why)]
+    return []
+
+
+def _fault(step: Step, fault: Fault, why: str, found: str = "", expected: str = "") -> EntryFault:
+    return EntryFault(fault, why, step.sequence, step.id, step.transaction, found, expected)

@@ -1,0 +1,1 @@
+"""The calendar in a box: years of windows under a virtual clock, with everything that can befall a controller."""
