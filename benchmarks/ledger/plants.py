@@ -119,23 +119,26 @@ class Bench:
             sql.SQL("{} = {}").format(sql.Identifier(getattr(entries, role)), sql.Literal(value))
             for role, value in values.items()
         ]
-        self._on(row, sql.SQL("update {} set {} where ctid = {}"), sql.SQL(", ").join(sets))
+        changed = sql.SQL(", ").join(sets)
+        self._one(sql.SQL("update {} set {} where {}").format(self.table("entries"), changed, self._here(row)))
 
     def delete(self, *rows: Row) -> None:
         """Take entries away."""
         for row in rows:
-            self._on(row, sql.SQL("delete from {} where ctid = {}"))
+            self._one(sql.SQL("delete from {} where {}").format(self.table("entries"), self._here(row)))
 
     def copy(self, row: Row) -> None:
         """The same entry once more."""
-        table = sql.SQL(row.table)  # type: ignore[arg-type]  # regclass text, quoted by the server
-        self.connection.execute(
-            sql.SQL("insert into {} select * from {} where ctid = {}").format(table, table, row.ctid)
-        )
+        table = self.table("entries")
+        self._one(sql.SQL("insert into {} select * from {} where {}").format(table, table, self._here(row)))
 
-    def _on(self, row: Row, statement: sql.SQL, *parts: sql.Composable) -> None:
-        table = sql.SQL(row.table)  # type: ignore[arg-type]  # regclass text, quoted by the server
-        done = self.connection.execute(statement.format(table, *parts, sql.Literal(row.ctid)))
+    def _here(self, row: Row) -> sql.Composed:
+        """Through the parent, so that a changed row may move to another partition."""
+        place = sql.SQL("ctid = {} and tableoid = {}::regclass")
+        return place.format(sql.Literal(row.ctid), sql.Literal(row.table))
+
+    def _one(self, statement: sql.Composed) -> None:
+        done = self.connection.execute(statement)
         assert done.rowcount == 1, "a plant that touched nothing proves nothing"
 
     def roll_back(self, rows: Sequence[Row]) -> None:
@@ -149,7 +152,7 @@ class Bench:
             if row.currency is not None and accounts.currency:
                 currency = sql.SQL(" and {} = {}").format(sql.Identifier(accounts.currency), sql.Literal(row.currency))
                 condition = sql.SQL("{}{}").format(condition, currency)
-            done = self.connection.execute(
+            self._one(
                 sql.SQL("update {} set {} = {} - {}{} where {}").format(
                     self.table("accounts"),
                     sql.Identifier(accounts.balance),
@@ -159,7 +162,6 @@ class Bench:
                     condition,
                 )
             )
-            assert done.rowcount == 1, "a plant that touched nothing proves nothing"
 
     def some(self, count: int, entries_min: int = 1) -> list[Key]:
         """Random accounts with at least so many entries."""

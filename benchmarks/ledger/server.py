@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import socket
 import subprocess
@@ -76,21 +75,21 @@ class Server:
         """Run one of PostgreSQL's programs to its end."""
         done = subprocess.run(
             [str(BINARIES / name), *arguments],
-            capture_output=True, text=True, cwd="/", env={**os.environ, **environment}, **self._as_owner,
-        )  # fmt: skip
+            capture_output=True,
+            check=False,
+            text=True,
+            cwd="/",
+            env={**os.environ, **environment},
+            **self._as_owner,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def start(self) -> None:
         """Start, and wait until it answers."""
-        settings = {
-            **self._settings,
-            "port": str(self.port),
-            "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": "",
-        }
+        address = {"port": str(self.port), "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
         argv = [str(BINARIES / "postgres"), "-D", str(self.data)]
-        for name, value in settings.items():
+        for name, value in {**self._settings, **address}.items():
             argv += ["-c", f"{name}={value}"]
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(argv, stdout=log, stderr=log, cwd="/", **self._as_owner)
@@ -126,11 +125,6 @@ def running(settings: Mapping[str, str] = SETTINGS) -> Iterator[Server]:
     finally:
         server.stop()
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def owner_name() -> str:
-    """Who runs the server."""
-    return pwd.getpwuid(account.find().uid).pw_name
 
 
 def _free_port() -> int:

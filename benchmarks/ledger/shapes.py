@@ -1,4 +1,4 @@
-"""Ledgers of three shapes: the wallet's own schema, pgbench's after a real run, and a text-id/numeric one with every column."""
+"""Ledgers of three shapes: the wallet's own schema, pgbench's after a real run, and text ids with every column."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ def _book(connection: Connection, chance: random.Random, users: int) -> None:
             entries.append((account, accounts[account][1], moved, accounts[account][0], number))
     with connection.cursor() as cursor:
         with cursor.copy(
-            "copy transfers (id, idempotency_key, request_digest, kind, debit_account, credit_account, amount, state, created_at)"
-            " from stdin"
+            "copy transfers (id, idempotency_key, request_digest, kind, debit_account, credit_account, amount, "
+            "state, created_at) from stdin"
         ) as rows:
             for transfer in transfers:
                 rows.write_row((*transfer, "done", "2026-11-23 03:00+07"))
@@ -151,7 +151,8 @@ def _fill_text(server: Server, database: str) -> None:
             postings.append((f"e-{len(postings)}", journal, key[0], currency, state[2], amount, before, state[1]))
     with server.connect(database) as connection:
         connection.execute(
-            'create schema books; set search_path = books; create table "Account balances" (number text, currency char(3), '
+            "create schema books; set search_path = books; "
+            'create table "Account balances" (number text, currency char(3), '
             "opening numeric(18,2) not null, balance numeric(20,4) not null, last_entry int not null default 0, "
             "primary key (number, currency)); create table postings (id text not null, journal uuid not null, "
             "account text not null, currency char(3) not null, number int not null, amount numeric(20,4) not null, "

@@ -11,10 +11,10 @@ from typing import Any
 import psycopg
 from wallet_servers import Server, wait_until
 
-from siaga.ledger.fence import Proof, proof
 from siaga.ledger.gate import Gate
 from siaga.ledger.gate_install import GATE, REPLAY, guard, install
 from siaga.ledger.map import LedgerMap
+from siaga.ledger.proof import Proof, proof
 
 APPLICATION = "shop_app"
 MAP = LedgerMap.model_validate(

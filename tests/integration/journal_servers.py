@@ -176,6 +176,8 @@ class Journal:
     def start(self, **settings: object) -> None:
         """Run it."""
         argv = [sys.executable, "-m", "siaga.journal.main", str(self.configure(**settings))]
+        # What the one before said must not be taken for what this one says.
+        (self.home / "status.json").unlink(missing_ok=True)
         with (self.home / "log").open("ab") as log:
             self.process = subprocess.Popen(argv, stdout=log, stderr=log)
 
@@ -224,8 +226,10 @@ class Journal:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Everything in it, in order."""
-        for _, row in segments.transactions(self.contents(), 1, "true", lambda row: True):
-            yield dict(zip(FLAT_FIELDS, row, strict=True))
+        rows = segments.read_settled(
+            self.directory, lambda contents: list(segments.transactions(contents, 1, "true", lambda row: True))
+        )
+        yield from (dict(zip(FLAT_FIELDS, row, strict=True)) for _, row in rows)
 
     def entries(self) -> list[tuple[str, str]]:
         """(account, sequence) of every entry in it, in order."""

@@ -20,13 +20,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from siaga.cli import output
 from siaga.cli.platform import Json
 from siaga.controller import state
-from siaga.controller.state_version import evidence_directory, evidence_origin
-from siaga.errors import BadInput, Exit, Unreachable
+from siaga.controller.state_version import evidence_directory, evidence_origin, keys_directory
+from siaga.errors import BadInput, Exit, PlatformFault, Unreachable
 from siaga.evidence import export as exports
 from siaga.evidence.document import iso
 from siaga.evidence.postgres import PostgresStore
 from siaga.evidence.segments import Segments, Unreadable
-from siaga.evidence.selection import EVERYTHING, Selection, latest
+from siaga.evidence.selection import EVERYTHING, BadLine, Selection, latest
 from siaga.evidence.signatures import BadNote, Checkpoint, Key
 from siaga.evidence.store import StoreFault
 from siaga.evidence.verify_export import Report, read_keys
@@ -170,7 +170,7 @@ def _place(directory: Path | None, keys: Path | None) -> _Place:
             )
         else:
             source = Segments(place)
-        return _Place(source, keys or controller / "keys", witness.socket(layout.place.run))
+        return _Place(source, keys or controller / keys_directory(generation), witness.socket(layout.place.run))
 
 
 def _read_keys(path: Path) -> list[Key]:
@@ -215,6 +215,8 @@ def _reading() -> Iterator[None]:
         yield
     except Unreadable as error:
         raise BadInput(str(error), hint="Name an evidence directory with `--directory`.") from error
+    except BadLine as error:
+        raise PlatformFault(str(error), hint="Run `siaga evidence verify`, which names it.") from error
     except StoreFault as error:
         raise Unreachable(
             f"the evidence can't be read: {error}", hint="Look at the part `control-db` with `siaga status`."
@@ -239,7 +241,7 @@ def _size(source: Segments | PostgresStore) -> int | None:
     """How many records there are, as the last one says; unknown where it can't be read."""
     try:
         return int(latest(source.newest_first(), 1, EVERYTHING)[-1]["number"]) + 1
-    except (Unreadable, IndexError):
+    except (BadLine, IndexError):
         return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import islice
@@ -150,7 +149,7 @@ def lost(*, beyond: Beyond = None, config: Config = None, json: Json = False) ->
     siaga journal lost
     siaga journal lost --beyond 0/16B3748 --json
     """
-    planned = list(_planned(_config(config), beyond, ()))
+    planned = _planned(_config(config), beyond, ())
     open_ones = [each for each in planned if each.why != _BACK]
     if json:
         output.document({"lost": [_document(each) for each in planned], "open": len(open_ones)})
@@ -182,7 +181,7 @@ def give_back(
     siaga journal replay --dry-run
     siaga journal replay --key 7b0c3a52-7d1f-4c43-b8a5-0f3a0c6a9f11
     """
-    planned = list(_planned(_config(config), beyond, key))
+    planned = _planned(_config(config), beyond, key)
     unknown = sorted(set(key) - {each.lost.key for each in planned})
     if unknown:
         raise BadInput(f"no lost transaction has the key `{unknown[0]}`", hint="`siaga journal lost` lists them.")
@@ -251,14 +250,17 @@ def _platform_replay() -> Path:
     return embedded.replay_path(lifecycle.required(account.home()))
 
 
-def _planned(config: JournalConfig, beyond: str | None, named: tuple[str, ...]) -> Iterator[Planned]:
-    contents = segments.load(config.directory)
+def _planned(config: JournalConfig, beyond: str | None, named: tuple[str, ...]) -> list[Planned]:
     mapped = load_map(config.map).transactions
-    if beyond is not None:
-        found = reading.beyond(contents, lsn.parse(beyond), mapped)
-    else:
-        found = reading.abandoned(contents, mapped)
-    return plan(found, named=named, given_back=reading.given_back(contents, mapped))
+    position = lsn.parse(beyond) if beyond is not None else None
+
+    def read(contents: segments.Contents) -> list[Planned]:
+        found = (
+            reading.beyond(contents, position, mapped) if position is not None else reading.abandoned(contents, mapped)
+        )
+        return list(plan(found, named=named, given_back=reading.given_back(contents, mapped)))
+
+    return segments.read_settled(config.directory, read)
 
 
 def _document(planned: Planned) -> dict[str, Any]:

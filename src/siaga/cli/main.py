@@ -12,6 +12,8 @@ from siaga.cli import (
     calendar,
     drill,
     evidence,
+    evidence_acts,
+    journal,
     levers,
     output,
     platform,
@@ -38,12 +40,14 @@ app.command(platform.status)
 app.command(sop.app)
 app.command(traffic.app)
 app.command(sessions.app)
+app.command(journal.app)
 app.command(drill.drill)
 app.command(runs.app)
 app.command(calendar.app)
 app.command(approvals.app)
 app.command(levers.halt)
 app.command(levers.resume)
+evidence_acts.register(evidence.app)
 app.command(evidence.app)
 app.command(state.app)
 

@@ -15,7 +15,9 @@ from cyclopts import Parameter
 from siaga.cli import output
 from siaga.controller.client import ControllerClient
 from siaga.errors import Exit, SiagaError, Unreachable
+from siaga.journal import status as journal_status
 from siaga.platform import account, lifecycle
+from siaga.platform import journal as embedded_journal
 from siaga.platform import status as platform_status
 from siaga.platform.layout import Layout
 from siaga.platform.postgres import server_dsn
@@ -113,8 +115,10 @@ def status(*, json: Json = False) -> int:
     else:
         _print(described)
     whole = all(part["state"] == "running" for part in described["parts"])
-    loops = described["controller"]["loops"]
-    return Exit.DONE if whole and loops and not any(loop["late"] for loop in loops) else Exit.DOES_NOT_HOLD
+    controller = described["controller"]
+    loops = controller["loops"]
+    sound = loops and not any(loop["late"] for loop in loops) and controller["evidence"]["recording"]
+    return Exit.DONE if whole and sound and not controller["runs_trouble"] else Exit.DOES_NOT_HOLD
 
 
 async def _describe(layout: Layout) -> dict[str, Any]:
@@ -138,6 +142,7 @@ async def _describe(layout: Layout) -> dict[str, Any]:
         # The web console comes with its own issue.
         "console": None,
         "controller": controller,
+        "journal": journal_status.read(embedded_journal.status_path(layout)),
     }
 
 
@@ -155,6 +160,9 @@ def _print(described: dict[str, Any]) -> None:
     print(f"controller         {controller['address']}{_leads(controller['leader'])}")
     if controller["why"]:
         print(f"                   {controller['why']}")
+    journal = described["journal"]
+    lag = f"{journal['lag_s']} s behind, gaps: {len(journal['gaps'])}" if "gaps" in journal else journal["why"]
+    print(f"journal            {journal['state']}, {lag}")
     if controller["loops"]:
         print()
         output.table(
@@ -171,8 +179,26 @@ def _print(described: dict[str, Any]) -> None:
                 for loop in controller["loops"]
             ],
         )
-    for arming in controller.get("arming", []):
-        print(f"still arming: {arming}")
+    for line in _worth_saying(controller):
+        print(line)
+
+
+def _worth_saying(controller: dict[str, Any]) -> list[str]:
+    """What an operator should know that no table shows."""
+    lines = [f"still arming: {arming}" for arming in controller.get("arming", [])]
+    if controller.get("halted"):
+        lines.append(f"HALTED: {controller['halted']}. `siaga resume --reason …` lets automatic acts go on.")
+    lines += [
+        f'waits for a yes since {each["since"]}: `siaga approvals give "{each["what"]}"`'
+        for each in controller.get("approvals", [])
+    ]
+    evidence = controller.get("evidence")
+    if evidence and evidence["why"]:
+        lines.append(f"NOT RECORDING: {evidence['why']}; what needs a record is refused")
+    for what, key in (("no run goes on", "runs_trouble"), ("levers", "levers_trouble")):
+        if controller.get(key):
+            lines.append(f"{what}: {controller[key]}")
+    return lines
 
 
 def _leads(leader: dict[str, Any] | None) -> str:

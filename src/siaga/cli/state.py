@@ -130,14 +130,15 @@ def _say_what_is_elsewhere(address: str) -> None:
 
 
 def _document(restored: Restored, dry_run: bool) -> dict[str, Any]:
+    evidence = restored.evidence
     return {
         "dry_run": dry_run,
         "made_at": restored.manifest.made_at,
         "files": len(restored.manifest.members),
-        "evidence": "kept" if restored.evidence_kept else "restored",
-        "records": restored.records,
-        "witnessed": restored.witnessed,
-        "lost": list(restored.lost) if restored.lost else None,
+        "evidence": "kept" if evidence.kept else "restored",
+        "records": evidence.records,
+        "witnessed": evidence.witnessed,
+        "lost": list(evidence.lost) if evidence.lost else None,
         "origin": restored.origin,
         "epoch": restored.epoch,
         "secrets_restored": list(restored.secrets),
@@ -149,16 +150,20 @@ def _document(restored: Restored, dry_run: bool) -> dict[str, Any]:
 def _print(restored: Restored, dry_run: bool) -> None:
     would = "would be" if dry_run else "is"
     print(f"backup of {restored.manifest.made_at}: {len(restored.manifest.members)} files, each as it was written")
-    if restored.evidence_kept:
+    evidence = restored.evidence
+    if evidence.records is None:
+        print("evidence   and runs are in PostgreSQL, and stay as they are there")
+    elif evidence.kept:
         print(
-            f"evidence   {restored.records:,} records that are here go on; the backup has {restored.manifest.records:,}"
+            f"evidence   {evidence.records:,} records that are here go on; the backup has {restored.manifest.records:,}"
         )
     else:
-        print(f"evidence   {would} the backup's: {restored.records:,} records")
-    if restored.lost:
-        first, last = restored.lost
-        print(f"lost       records {first:,} to {last:,}; a new log `{restored.origin}` {would} begun")
-    if restored.witnessed is None:
+        print(f"evidence   {would} the backup's: {evidence.records:,} records")
+    if evidence.lost:
+        print(f"lost       records {evidence.lost[0]:,} to {evidence.lost[1]:,}")
+    if evidence.lost or evidence.generation > 1:
+        print(f"log        `{restored.origin}` {would} written from now on")
+    if evidence.witnessed is None:
         print("witness    its memory is not here: if it knows more records, the controller will refuse and say so")
     for name in restored.secrets:
         print(f"secret     {name} {would} back")

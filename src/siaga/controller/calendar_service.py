@@ -9,25 +9,26 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from siaga.controller.calendar_facts import Observer
 from siaga.controller.calendar_ports import Runs, Senses
 from siaga.controller.freeze_watch import FreezeWatch
 from siaga.controller.levers import Levers
 from siaga.errors import BadInput, Refused, SiagaError
-from siaga.evidence.model import Evidence, Record
+from siaga.evidence.model import Evidence, Record, Unrecorded
 from siaga.runbooks import calendar_memory as records
 from siaga.runbooks.appointments import Appointment, Occurrence, expected
 from siaga.runbooks.calendar import TERMINAL, Facts, Hold, State, Verdict, judge, local, past_hard_stop
-from siaga.runbooks.calendar_memory import CONTROLLER, Kind, Memory, recall, remember
-from siaga.runbooks.conditions import Conditions, hold
-from siaga.runbooks.low_traffic import Level, Traffic
+from siaga.runbooks.calendar_memory import Kind, Memory, recall, remember
+from siaga.runbooks.order import CONTROLLER
 from siaga.runbooks.wall_clock import Disturbance, Reading, WallClock
 from siaga.site.wording import nearest
 from siaga.sop.advice import Advice, Deed
-from siaga.sop.modes import AUTOMATIC, Mode
+from siaga.sop.modes import Mode, demand_person, demand_reason
 
 _log = structlog.get_logger()
 
@@ -35,9 +36,12 @@ START_DEADLINE_S = 10.0
 START_AGAIN_S = 5.0
 EARLIEST = datetime(2026, 11, 1, tzinfo=UTC)
 """Older than this program: a clock that was never set must not make fifty years of missed windows."""
+RECALL_AGAIN_S = 10.0
+"""All of the evidence is read then, which takes seconds where it is long."""
 NEAR = timedelta(days=1)
 """So far ahead each pass looks: for what a clock that was ahead has settled already."""
 ALLOWED_AHEAD = timedelta(weeks=5)
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
 class CalendarService:
@@ -59,12 +63,14 @@ class CalendarService:
         self._levers = levers
         self._freezes = freezes
         self._senses = senses
+        self._observer = Observer(runs, levers, freezes, senses)
         self._memory: Memory | None = None
         self._clock: WallClock | None = None
         self._disturbances: deque[Disturbance] = deque()
         self._open_since = _BEGINNING
         self._troubles: dict[str, str] = {}
         self._start_again_s: dict[str, float] = {}
+        self._recall_again_s = float("-inf")
         self._turn = asyncio.Lock()
 
     async def run_pass(self) -> None:
@@ -72,6 +78,9 @@ class CalendarService:
         async with self._turn:
             now = self._look()
             await self._levers.keep()
+            if self._memory is None and now.monotonic_s < self._recall_again_s:
+                raise Unrecorded("the evidence was not to be written a moment ago", hint="`siaga status` says why.")
+            self._recall_again_s = now.monotonic_s + RECALL_AGAIN_S
             memory = await self._recalled(now.wall)
             await self._tell_disturbances()
             if self._doubted(now):
@@ -86,10 +95,8 @@ class CalendarService:
 
     async def allow(self, occurrence_id: str, *, actor: str, reason: str) -> None:
         """A person's yes to one occurrence, before or in its window; Refused when it is over."""
-        if not reason.strip():
-            raise BadInput("allow: no reason given, expected one", hint="Say why; it goes into the evidence.")
-        if actor in AUTOMATIC:
-            raise Refused(f"allow: asked by `{actor or 'nobody'}`, expected a person", hint="A person has to do it.")
+        demand_person(actor, "allow")
+        reason = demand_reason(reason, "allow")
         async with self._turn:
             now = self._senses.clocks().wall
             memory = await self._recalled(now)
@@ -105,7 +112,7 @@ class CalendarService:
                 raise Refused(
                     f"{occurrence_id}: its last start is over", hint="`siaga calendar` names the next window."
                 )
-            await self._record(records.allowed(occurrence, actor, reason.strip()))
+            await self._record(records.allowed(occurrence, actor, reason))
 
     async def verdicts(self, back: timedelta, ahead: timedelta) -> tuple[Verdict, ...]:
         """How every occurrence stands, from so far back to so far ahead."""
@@ -118,6 +125,7 @@ class CalendarService:
     def forget(self) -> None:
         """Read the evidence again in the next pass: another controller may have written to it."""
         self._memory = None
+        self._recall_again_s = float("-inf")
         self._open_since = _BEGINNING
 
     @property
@@ -166,48 +174,10 @@ class CalendarService:
                 await self._record(records.freeze_seen(freeze, now.wall))
 
     async def _facts(self, occurrences: Sequence[Occurrence], now: datetime) -> Facts:
-        memory = self._memory
-        assert memory is not None
-        unsettled = [o for o in occurrences if o.id not in memory.settled and o.opening.begin <= now]
-        since = min((o.opening.begin for o in unsettled), default=now)
-        startable = [o for o in unsettled if now <= o.opening.last_start]
-        holds = {o.appointment.name: await self._hold(o, memory, now) for o in startable}
-        return Facts(
-            settled=memory.settled,
-            held=memory.held,
-            runs=await self._runs.seen([o.id for o in unsettled], since) if unsettled else (),
-            freezes=self._freezes.freezes,
-            freezes_known_since=memory.freezes,
-            holds={name: found for name, found in holds.items() if found is not None},
-            troubles=self._troubles,
-            watching_since=self._clock.watching_since if self._clock is not None else now,
-        )
-
-    async def _hold(self, occurrence: Occurrence, memory: Memory, now: datetime) -> Hold | None:
-        appointment = occurrence.appointment
-        return hold(
-            Conditions(
-                clause=appointment.clause,
-                mode=self._levers.mode(appointment.clause),
-                halted=self._levers.halted,
-                freezes_unreadable=self._freezes.unreadable,
-                traffic=await self._traffic(occurrence, now) if appointment.only_at_low_traffic else None,
-                other=await self._other(appointment),
-                allowed_by=memory.allowed.get(occurrence.id, ""),
-            )
-        )
-
-    async def _traffic(self, occurrence: Occurrence, now: datetime) -> Traffic:
-        try:
-            return await self._senses.traffic(occurrence.opening, occurrence.appointment.window.zone, now)
-        except SiagaError as error:
-            return Traffic(Level.UNKNOWN, error.message, {})
-
-    async def _other(self, appointment: Appointment) -> str:
-        try:
-            return await self._senses.other(appointment)
-        except SiagaError as error:
-            return f"its conditions could not be determined: {error.message}"
+        assert self._memory is not None
+        found = await self._observer.facts(occurrences, self._memory, now)
+        since = self._clock.watching_since if self._clock is not None else now
+        return replace(found, troubles=self._troubles, watching_since=since)
 
     # Act and record ------------------------------------------------------------------------------------
 
@@ -215,6 +185,8 @@ class CalendarService:
         """One occurrence after the other; the trouble of one keeps no other from its turn."""
         troubles: list[Exception] = []
         for verdict in verdicts:
+            if self._memory is None:
+                break
             try:
                 await self._carry_out_one(verdict, facts, now)
             except Exception as error:  # noqa: BLE001 (told below, after the others had their turn)
@@ -307,12 +279,14 @@ class CalendarService:
     async def _record(self, record: Record) -> None:
         """Durable first, remembered then."""
         assert self._memory is not None
-        await self._evidence.append(record)
+        try:
+            await self._evidence.append(record)
+        except BaseException:
+            # It may have got there all the same (a disk that hung, a pass that was cancelled): the evidence will tell.
+            self._memory, self._open_since = None, _BEGINNING
+            raise
         self._memory = remember(self._memory, record)
         _log.info(record.reason, kind=record.kind, actor=record.actor, clause=record.clause)
-
-
-_BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
 def _advice(occurrence: Occurrence, now: datetime) -> Advice:

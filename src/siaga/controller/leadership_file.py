@@ -38,6 +38,10 @@ def hold(directory: Path, name: str, *, shared: bool) -> int:
     return descriptor
 
 
+EPOCH = "epoch"
+"""The last epoch that was led, in the controllers' directory."""
+
+
 def read_epoch(path: Path) -> int:
     """The last epoch that was led; 0 before the first."""
     try:
@@ -70,7 +74,7 @@ class FileLeadership:
     async def lead(self) -> int:
         """Take the lock and a new epoch; Refused when another controller holds the directory."""
         self._lock = hold(self._directory, LOCK, shared=False)
-        path = self._directory / "epoch"
+        path = self._directory / EPOCH
         epoch = read_epoch(path) + 1
         write_and_rename(path, f"{epoch}\n".encode())
         self._epoch = epoch

@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
-import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -27,35 +23,24 @@ from siaga.controller.election import (
     LOOK_S,
     LOOP_SILENT_S_MAX,
     RENEW_S,
+    STALE_S,
     Lease,
     Watch,
     may_take_over,
     settle_s,
 )
-from siaga.controller.leadership import EXIT_LOST, not_leading
+from siaga.controller.leadership import not_leading
+from siaga.controller.leadership_file import read_epoch
+from siaga.controller.leadership_process import end_process, kill
 from siaga.controller.leadership_row import Candidate, LeaderRow, connect
 from siaga.controller.state_version import check
 from siaga.errors import SiagaError
-from siaga.hosts import processes
-from siaga.hosts.model import Process
+from siaga.hosts.local import write_and_rename
 
 _log = structlog.get_logger()
 
 _ANSWER_S_MAX = 3.0
-_KILL_S_MAX = 1.0
-
-
-def this_process(holder: str) -> Candidate:
-    """The candidate that this process is."""
-    me = processes.find(os.getpid())
-    assert me is not None, "we run"
-    return Candidate(holder, socket.gethostname(), processes.machine(), me.pid, me.started_ticks, version("siaga"))
-
-
-def end_process() -> None:
-    """End at once: any tidying up could act."""
-    sys.stderr.flush()
-    os._exit(EXIT_LOST)
+_WITHOUT_IT = "without it nobody leads and nobody acts"
 
 
 InLoop = Callable[[Callable[[], None]], None]
@@ -76,10 +61,12 @@ class PostgresLeadership:
         conninfo: str,
         candidate: Candidate,
         *,
+        epoch_file: Path,
         loop_silent_s_max: float = LOOP_SILENT_S_MAX,
         on_lost: Callable[[], None] = end_process,
     ) -> None:
-        """`on_lost` is called from the thread, and must end the process."""
+        """`epoch_file` outlives a lost database; `on_lost` is called from the thread, and must end the process."""
+        self._epoch_file = epoch_file
         self._loop_silent_s_max = loop_silent_s_max
         self._conninfo = conninfo
         self._me = candidate
@@ -89,6 +76,7 @@ class PostgresLeadership:
         self._renewed_s = 0.0
         self._ended = False
         self._lease: Lease | None = None
+        self._looked_s = 0.0
         self._why = "has not looked yet"
         self._leave = asyncio.Event()
         self._thread: threading.Thread | None = None
@@ -145,6 +133,10 @@ class PostgresLeadership:
         """The leader as last read; `why` says what a standby waits for."""
         leads = self.valid()
         lease = self._lease
+        why = self._why
+        silent_s = _now_s() - self._looked_s
+        if not leads and lease is not None and silent_s > STALE_S:
+            lease, why = None, f"the state's database has not answered here for {silent_s:.0f} s: {_WITHOUT_IT}"
         leader = None
         if lease is not None and not lease.released:
             leader = {
@@ -160,7 +152,7 @@ class PostgresLeadership:
             "leads": leads,
             "leader": leader,
             "state_reachable": lease is not None,
-            "why": "" if leads else self._why,
+            "why": "" if leads else why,
         }
 
     # In the thread ------------------------------------------------------------------------------------
@@ -182,7 +174,7 @@ class PostgresLeadership:
                 return
             except (psycopg.Error, OSError, TimeoutError, _Lost) as error:
                 self._lease = None
-                self._why = f"the state's database does not answer ({_words(error)}): nobody leads, nobody acts"
+                self._why = f"the state's database does not answer here ({_words(error)}): {_WITHOUT_IT}"
             await self._pause(LOOK_S)
 
     async def _stand_by(self, row: LeaderRow) -> bool:
@@ -198,6 +190,7 @@ class PostgresLeadership:
                 watch.see(lease, now_s)
                 check(lease.format, lease.siaga, origin="the database of the controllers' state")
                 self._lease = lease
+                self._looked_s = now_s
                 self._why = f"{lease.holder or 'nobody'} leads, epoch {lease.epoch}"
                 unchanged_s = watch.unchanged_s(now_s)
                 if may_take_over(unchanged_s, lock_is_free=locked):
@@ -211,37 +204,24 @@ class PostgresLeadership:
     async def _take_over(self, row: LeaderRow, old: Lease, unchanged_s: float, *, locked: bool) -> bool:
         """Raise the epoch, make the old leader harmless, take its lock; False when another was faster."""
         sent_s = _now_s()
-        epoch = await row.claim(self._me, old)
+        epoch = await row.claim(self._me, old, read_epoch(self._epoch_file))
         if epoch is None:
             return False
         # From here on fenced writes under the old epoch fail.
-        dead = not old.released and await self._kill(old)
+        dead = not old.released and await kill(old, self._me)
         await row.end_other_sessions(epoch)
         while not locked:
             locked = await row.try_lock()
+        try:
+            write_and_rename(self._epoch_file, f"{epoch}\n".encode())
+        except OSError as error:
+            # A full disk must not keep us from leading; the database has the epoch too.
+            _log.warning("the epoch is not noted outside the database", epoch=epoch, why=str(error))
         self._renewed_s = sent_s
         self._act_from_s = sent_s + settle_s(old, unchanged_s, dead=dead)
         self._epoch = epoch
         self._lease = await row.read()
         _log.info("takes over", epoch=epoch, of=old.holder, old_epoch=old.epoch, killed=dead)
-        return True
-
-    async def _kill(self, old: Lease) -> bool:
-        """Whether the old leader is certainly dead; only on its own machine can we tell."""
-        if old.machine != self._me.machine:
-            return False
-        process = Process(old.pid, old.started_ticks)
-        if process == Process(self._me.pid, self._me.started_ticks):
-            return True
-        try:
-            processes.send(process, signal.SIGKILL)
-        except PermissionError:
-            return False
-        deadline_s = _now_s() + _KILL_S_MAX
-        while processes.alive(process):
-            if _now_s() > deadline_s:
-                return False
-            await asyncio.sleep(0.01)
         return True
 
     async def _hold(

@@ -48,9 +48,9 @@ select epoch, renewals, released, holder, host, machine, pid, started_ticks, sin
 from siaga_state.leader
 """
 _CLAIM = """
-update siaga_state.leader set epoch = epoch + 1, renewals = 0, released = false, holder = %(holder)s, host = %(host)s,
-    machine = %(machine)s, pid = %(pid)s, started_ticks = %(started_ticks)s, format = %(format)s, siaga = %(siaga)s,
-    since = clock_timestamp(), renewed_at = clock_timestamp()
+update siaga_state.leader set epoch = greatest(epoch, %(epoch_last)s) + 1, renewals = 0, released = false,
+    holder = %(holder)s, host = %(host)s, machine = %(machine)s, pid = %(pid)s, started_ticks = %(started_ticks)s,
+    format = %(format)s, siaga = %(siaga)s, since = clock_timestamp(), renewed_at = clock_timestamp()
 where epoch = %(epoch)s and renewals = %(renewals)s returning epoch
 """
 _RENEW = "update siaga_state.leader set renewals = renewals + 1, renewed_at = clock_timestamp() where epoch = %s"
@@ -134,9 +134,13 @@ class LeaderRow:
         """Give the lock back."""
         await self._connection.execute("select pg_advisory_unlock(%s)", (LOCK,))
 
-    async def claim(self, candidate: Candidate, seen: Lease) -> int | None:
-        """Raise the epoch if the row is still as it was seen, and name this session after it; None if it is not."""
-        fields = {**asdict(candidate), "format": FORMAT, "epoch": seen.epoch, "renewals": seen.renewals}
+    async def claim(self, candidate: Candidate, seen: Lease, epoch_last: int) -> int | None:
+        """Raise the epoch if the row is still as it was seen, and name this session after it; None if it is not.
+
+        `epoch_last` is the last epoch known outside the database, which may be a restored one.
+        """
+        seen_as = {"epoch": seen.epoch, "renewals": seen.renewals, "epoch_last": epoch_last}
+        fields = {**asdict(candidate), "format": FORMAT, **seen_as}
         row = await (await self._connection.execute(_CLAIM, fields)).fetchone()
         if row is None:
             return None

@@ -22,7 +22,7 @@ from siaga.evidence.model import Evidence, Record
 from siaga.runbooks.freezes import Freeze
 from siaga.sop.advice import Advice, Answered, Deed, Score, counted, settle
 from siaga.sop.clauses import ClauseId
-from siaga.sop.modes import AUTOMATIC, Mode, ModeChange, change_mode
+from siaga.sop.modes import Mode, ModeChange, change_mode, demand_person, demand_reason
 
 _log = structlog.get_logger()
 
@@ -73,21 +73,16 @@ class Levers:
 
     def show(self) -> dict[str, Any]:
         """For the API."""
-        scores = {clause: self.score(clause) for clause in self._state.scores}
+        kept = to_document(self._state)
         return {
             "halted": self.halted,
             "modes": {str(clause): str(self.mode(clause)) for clause in ClauseId},
             "modes_max": {str(clause): str(mode) for clause, mode in self._rules.highest.items()},
-            "freezes": to_document(self._state)["freezes"],
-            "advice_open": to_document(self._state)["advice"],
+            "freezes": kept["freezes"],
+            "advice_open": kept["advice"],
             "advice_scores": {
-                str(clause): {
-                    "agreed": score.agreed,
-                    "did_something_else": score.otherwise,
-                    "nothing": score.nothing,
-                    "share_agreed": score.share_agreed,
-                }
-                for clause, score in scores.items()
+                str(clause): {**kept["scores"][clause], "share_agreed": score.share_agreed}
+                for clause, score in self._state.scores.items()
             },
             "trouble": self.trouble,
         }
@@ -96,7 +91,7 @@ class Levers:
 
     async def halt(self, actor: str, reason: str) -> None:
         """Hold every automatic act at its next step. In force before anything else is tried, and never fails."""
-        reason = _given(reason, "halt")
+        reason = demand_reason(reason, "halt")
         await self._tighten(
             lambda state: halted(state, reason, actor, self._now(), recorded=True),
             Record("lever.halt", actor, "", reason),
@@ -123,7 +118,11 @@ class Levers:
         words = f"{clause} from {change.before} to {change.after}: {change.reason}"
         record = Record("lever.mode", actor, clause, words, {"from": str(change.before), "to": str(change.after)})
 
+        was = self._state.modes.get(clause)
+
         def moved(state: State) -> State:
+            if change.is_up and state.modes.get(clause) is not was:
+                raise Refused(f"{clause} was moved meanwhile", hint="`siaga sop` shows where it is; decide again.")
             return replace(state, modes={**state.modes, clause: mode})
 
         await (self._loosen(moved, record) if change.is_up else self._tighten(moved, record))
@@ -133,8 +132,8 @@ class Levers:
 
     async def resume(self, actor: str, reason: str) -> None:
         """Let automatic acts go on; Refused for anybody who is no person, or when nothing is halted."""
-        reason = _given(reason, "resume")
-        _person(actor, "resume")
+        reason = demand_reason(reason, "resume")
+        demand_person(actor, "resume")
         was = self._state.halt
         if was is None:
             raise Refused("nothing is halted", hint="`siaga status` shows what is held, and why.")
@@ -148,8 +147,8 @@ class Levers:
 
     async def lift(self, name: str, *, actor: str, reason: str) -> None:
         """End a freeze set by hand."""
-        reason = _given(reason, "lift a freeze")
-        _person(actor, "lift a freeze")
+        reason = demand_reason(reason, "lift a freeze")
+        demand_person(actor, "lift a freeze")
         if name not in self._state.freezes:
             known = ", ".join(self._state.freezes) or "none"
             raise BadInput(f"freeze `{name}` is not known, expected one of {known}", hint="Those of files end there.")
@@ -249,17 +248,6 @@ class Levers:
 def _recorded(state: State, halt: Halt) -> State:
     # Pulled again meanwhile: that one has its own record.
     return replace(state, halt=replace(halt, recorded=True)) if state.halt is halt else state
-
-
-def _given(reason: str, what: str) -> str:
-    if not reason.strip():
-        raise BadInput(f"{what}: no reason given, expected one", hint="Say why; it goes into the evidence.")
-    return reason.strip()
-
-
-def _person(actor: str, what: str) -> None:
-    if actor in AUTOMATIC:
-        raise Refused(f"{what}: asked by `{actor or 'nobody'}`, expected a person", hint="A person has to do it.")
 
 
 def _of(advice: Advice) -> dict[str, Any]:

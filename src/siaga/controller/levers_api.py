@@ -1,7 +1,7 @@
 """`/v1/levers` and `/v1/calendar`: what people set by hand, and what is expected of every window."""
 
 # No postponed annotations here: FastAPI could not resolve `Actor`, which is made inside the function.
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -10,8 +10,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from siaga.controller.calendar_service import CalendarService
 from siaga.controller.levers import Levers
+from siaga.errors import BadInput
 from siaga.runbooks.calendar import Verdict
 from siaga.runbooks.freezes import Freeze
+from siaga.site.wording import nearest
 from siaga.sop.clauses import ClauseId
 from siaga.sop.modes import Mode
 
@@ -45,8 +47,10 @@ class AllowAsked(Asked):
     occurrence: str
 
 
-def create_router(levers: Levers, calendar: CalendarService, actor: Callable[[Request], str]) -> APIRouter:
-    """The routes; `actor` names who asks, or refuses a stranger."""
+def create_router(
+    levers: Levers, calendar: CalendarService, actor: Callable[[Request], str], runbooks: Collection[str]
+) -> APIRouter:
+    """The routes; `actor` names who asks, or refuses a stranger; `runbooks` are the names that a freeze may name."""
     router = APIRouter()
     Actor = Annotated[str, Depends(actor)]  # noqa: N806 (a type, made here because it holds the door)
 
@@ -76,6 +80,12 @@ def create_router(levers: Levers, calendar: CalendarService, actor: Callable[[Re
     @router.post("/v1/freezes")
     async def freeze(asked: FreezeAsked, actor: Actor) -> dict[str, Any]:
         """Allow no change for a while."""
+        for name in asked.runbooks:
+            if name not in runbooks:
+                raise BadInput(
+                    f"runbooks: there is no runbook `{name}`{nearest(name, runbooks)}",
+                    hint="A freeze for it would freeze nothing; `siaga runs plan` lists every runbook.",
+                )
         made = Freeze(
             begin=asked.begin.astimezone(UTC),
             end=asked.end.astimezone(UTC),

@@ -22,7 +22,8 @@ from siaga.controller import leadership_file, state
 from siaga.controller.leadership import Leadership
 from siaga.controller.leadership_api import Front, create_standby_api, leader_router
 from siaga.controller.leadership_file import FileLeadership
-from siaga.controller.leadership_postgres import PostgresLeadership, this_process
+from siaga.controller.leadership_postgres import PostgresLeadership
+from siaga.controller.leadership_process import this_process
 from siaga.controller.peers import Door, PeerAwareProtocol
 from siaga.controller.wiring import wire
 from siaga.errors import SiagaError
@@ -77,7 +78,9 @@ def _leadership(layout: Layout, directory: Path, name: str) -> Leadership:
         return FileLeadership(directory, name)
     # PostgreSQL decides who leads; the lock only keeps a restore out while we run.
     leadership_file.hold(directory, leadership_file.LOCK, shared=True)
-    return PostgresLeadership(control_database.conninfo(layout), this_process(name))
+    return PostgresLeadership(
+        control_database.conninfo(layout), this_process(name), epoch_file=directory / leadership_file.EPOCH
+    )
 
 
 async def _run(layout: Layout, name: str, leadership: Leadership) -> None:

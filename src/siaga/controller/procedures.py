@@ -23,13 +23,16 @@ from siaga.platform import control_database, secrets
 from siaga.platform.layout import Layout
 from siaga.runbooks import site_schedule
 from siaga.runbooks.appointments import Appointment
-from siaga.runbooks.engine import Engine, Wiring
+from siaga.runbooks.calendar import may_start_by_hand
+from siaga.runbooks.engine import Engine
 from siaga.runbooks.gates import Hands, gated
+from siaga.runbooks.hard_stop import within_windows
 from siaga.runbooks.http import HttpCaller
 from siaga.runbooks.journal import FILE_NAME, Place, PostgresDatabase, SqliteFile
 from siaga.runbooks.low_traffic import Traffic, traffic_at
 from siaga.runbooks.model import Clock, Runbook
 from siaga.runbooks.order import Order
+from siaga.runbooks.runner import Wiring
 from siaga.runbooks.wall_clock import Reading
 from siaga.runbooks.windows import Opening
 from siaga.site.model import Site
@@ -43,6 +46,10 @@ class Procedures:
 
     engine: Engine
     calendar: CalendarService
+    names: frozenset[str]
+    """Of every runbook that can be run, and of those that are expected and not built yet."""
+    closed: Callable[[str], str]
+    """Why a runbook may not be started by hand now; empty when it may."""
 
 
 def put_together(
@@ -57,10 +64,13 @@ def put_together(
     """Nothing runs yet; BadInput when the site names a runbook or step that does not exist."""
     site = layout.site
     names = {runbook.name for runbook in runbooks}
-    site_schedule.check_names(site, names | {a.runbook for a in site_schedule.appointments(site)})
+    known = frozenset(names | {a.runbook for a in site_schedule.appointments(site)})
+    site_schedule.check_names(site, known)
+    wanted = site_schedule.appointments(site)
+    bounded = [within_windows(r, wanted, _now) for r in gated(runbooks, site.gates, _hands(layout, host))]
     engine = Engine(
         _place(layout),
-        gated(runbooks, site.gates, _hands(layout, host)),
+        bounded,
         Wiring(
             evidence=recording,
             halted=lambda: levers.halted,
@@ -69,20 +79,25 @@ def put_together(
             on_breach=_tell_breach,
         ),
     )
+    freezes = _freezes(site, host, levers, known)
     calendar = CalendarService(
-        site_schedule.appointments(site),
+        wanted,
         evidence=recording,
         runs=EngineRuns(engine),
         levers=levers,
-        freezes=_freezes(site, host, levers, names),
+        freezes=freezes,
         senses=Senses(
-            clocks=lambda: Reading(datetime.now(UTC), time.clock_gettime(time.CLOCK_BOOTTIME)),
+            clocks=lambda: Reading(_now(), time.clock_gettime(time.CLOCK_BOOTTIME)),
             history=lambda: recording.history("calendar"),
             traffic=_traffic(requests),
             other=_machinery(names),
         ),
     )
-    return Procedures(engine, calendar)
+    return Procedures(engine, calendar, known, lambda name: may_start_by_hand(wanted, freezes.freezes, name, _now()))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _place(layout: Layout) -> Place:

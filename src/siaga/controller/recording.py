@@ -6,7 +6,6 @@ A log that does not open is no reason to be blind: probes go on and the bleeding
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -113,7 +112,7 @@ class Recording:
         if self.index.records > self._log.size:
             # The cache is of another log, or of one that was longer.
             self.index = Index()
-        self.index = await asyncio.to_thread(_folded, self._store, self.index)
+        self.index = await asyncio.to_thread(_folded, self._store, self.index, self._log.size)
 
     async def history(self, domain: str) -> list[Mapping[str, Any]]:
         """Every record of one domain, oldest first."""
@@ -195,9 +194,13 @@ def _load(path: Path) -> Index:
         return Index()
 
 
-def _folded(store: Store, index: Index) -> Index:
+def _folded(store: Store, index: Index, size: int) -> Index:
+    """Up to `size`: lines beyond it are written and not durable yet."""
     for lines in store.blocks(index.records):
-        index = functools.reduce(lambda found, line: found.taking(json.loads(line[65:])), lines, index)
+        for line in lines[: size - index.records]:
+            index = index.taking(json.loads(line[65:]))
+        if index.records >= size:
+            break
     return index
 
 

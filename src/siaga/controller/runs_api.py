@@ -8,6 +8,7 @@ from typing import Annotated, Any, Protocol
 from fastapi import APIRouter, Depends, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from siaga.errors import Refused
 from siaga.runbooks.model import Document, Manner
 from siaga.runbooks.run import Choice
 
@@ -96,8 +97,13 @@ class Decide(Reason):
     choice: Choice
 
 
-def create_router(runs: Runs, actor: Callable[[Request], str]) -> APIRouter:
-    """The routes over the engine; `actor` names who asks, or answers 401."""
+def create_router(
+    runs: Runs, actor: Callable[[Request], str], closed: Callable[[str], str] = lambda runbook: ""
+) -> APIRouter:
+    """The routes over the engine; `actor` names who asks, or answers 401.
+
+    `closed` says why a runbook may not be started by hand now (its window, a freeze); empty when it may.
+    """
     router = APIRouter(prefix="/v1")
     Actor = Annotated[str, Depends(actor)]  # noqa: N806 (a type, made here because it holds the door)
 
@@ -119,6 +125,11 @@ def create_router(runs: Runs, actor: Callable[[Request], str]) -> APIRouter:
     @router.post("/runs")
     async def start(wanted: Start, actor: Actor) -> dict[str, Any]:
         """Begin a run."""
+        why = closed(wanted.runbook) if wanted.manner is Manner.REAL else ""
+        if why:
+            raise Refused(
+                f"`{wanted.runbook}` may not be started now: {why}", hint="`siaga calendar` names its next window."
+            )
         return await runs.start(
             wanted.runbook,
             wanted.parameters,

@@ -23,7 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from siaga.controller import state, state_manifest
-from siaga.controller.leadership_file import read_epoch
+from siaga.controller.leadership_file import EPOCH, read_epoch
 from siaga.controller.state_manifest import CONTROLLER, NAME, Manifest, Member
 from siaga.controller.state_version import evidence_directory
 from siaga.errors import BadInput, PlatformFault, SiagaError
@@ -88,7 +88,7 @@ def _with_retries(layout: Layout, scratch: Path, now: datetime) -> Manifest:
 
 def _write(layout: Layout, scratch: Path, now: datetime) -> Manifest:
     found = state.read(layout.directory(CONTROLLER))
-    epoch = read_epoch(layout.directory(CONTROLLER) / "epoch")
+    epoch = read_epoch(layout.directory(CONTROLLER) / EPOCH)
     evidence = Path(CONTROLLER) / evidence_directory(found.generation)
     archive = _Archive(layout.place.state, scratch)
     with (

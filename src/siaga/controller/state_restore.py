@@ -6,6 +6,7 @@ anything acts. Secrets and ports that are here stay, since the servers know thos
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import json
@@ -20,11 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from siaga.controller import levers_file, state, state_manifest
-from siaga.controller.leadership_file import LOCK, hold, read_epoch
-from siaga.controller.state_evidence import Log, goes_on_from, lost, read_log, witnessed
+from siaga.controller.leadership_file import EPOCH, LOCK, hold, read_epoch
+from siaga.controller.state_evidence import (
+    EvidenceAfter,
+    evidence_after,
+    evidence_after_elsewhere,
+    version_here,
+)
 from siaga.controller.state_manifest import CONTROLLER, NAME, PLATFORM, SECRETS, Manifest, Member
-from siaga.controller.state_version import StateVersion, evidence_directory, evidence_origin
-from siaga.errors import BadInput, PlatformFault, Refused
+from siaga.controller.state_version import evidence_origin
+from siaga.errors import BadInput, PlatformFault
 from siaga.hosts.local import sync_directory, write_and_rename
 from siaga.platform import account, layout
 from siaga.platform.account import Home
@@ -34,6 +40,7 @@ EPOCHS_LEFT_OUT = 1_000_000
 _EVIDENCE = ("evidence", "keys", "spool")
 """What belongs to the evidence begins with one of these, below the controllers' directory."""
 _SCRATCH = ".restore-"
+_WITNESS = "witness/memory.json"
 _EXCHANGE = 2
 """`RENAME_EXCHANGE` of linux/fs.h."""
 _AT_FDCWD = -100
@@ -44,13 +51,7 @@ class Restored:
     """What a restore did, or would do."""
 
     manifest: Manifest
-    evidence_kept: bool
-    """The evidence that is here stays, since it goes on from the backup's."""
-    records: int
-    """Of the evidence that the platform goes on with."""
-    witnessed: int | None
-    lost: tuple[int, int] | None
-    """First and last record that are gone for good."""
+    evidence: EvidenceAfter
     origin: str
     """The log that is written from now on."""
     epoch: int
@@ -164,72 +165,50 @@ def _check_site(place: Home, manifest: Manifest, source: Path) -> None:
 
 def _plan(place: Home, scratch: Path, manifest: Manifest, accept_loss: str) -> Restored:
     here, unpacked = place.state / CONTROLLER, scratch / CONTROLLER
-    found, before = state.read(unpacked), _version_here(here)
-    backup = read_log(unpacked / evidence_directory(found.generation))
-    if backup.bad:
-        raise BadInput(f"the evidence in the backup does not hold: {backup.bad}", hint=_OTHER)
-    present = read_log(here / evidence_directory(before.generation), backup.records)
-    kept = before.generation > found.generation and not present.bad or goes_on_from(present, backup)
-    goes_on, version = (present, before) if kept else (backup, found)
-    seen = witnessed(place.state / "witness/memory.json", goes_on.origin)
-    gone = lost(goes_on.records, (seen, present.records if present.origin == goes_on.origin else None))
-    if gone is not None and not accept_loss:
-        _refuse_loss(gone, manifest, present)
-    generation = version.generation + (1 if gone is not None else 0)
-    epoch = read_epoch(here / "epoch") if (here / "epoch").exists() else manifest.epoch + EPOCHS_LEFT_OUT
+    goes_on = evidence_after if manifest.state == "sqlite" else evidence_after_elsewhere
+    evidence = goes_on(here, unpacked, place.state / _WITNESS, manifest, accept_loss)
     return Restored(
         manifest=manifest,
-        evidence_kept=kept,
-        records=goes_on.records,
-        witnessed=seen,
-        lost=gone,
-        origin=evidence_origin(manifest.site, generation),
-        epoch=max(epoch, manifest.epoch),
+        evidence=evidence,
+        origin=evidence_origin(manifest.site, evidence.generation),
+        epoch=_epoch(here, manifest),
         secrets=tuple(p.name for p in _files(scratch / SECRETS) if not (place.state / SECRETS / p.name).exists()),
         replaced=None,
     )
 
 
-def _refuse_loss(gone: tuple[int, int], manifest: Manifest, present: Log) -> None:
-    because = f"; the evidence here does not hold: {present.bad}" if present.bad else ""
-    raise Refused(
-        f"the backup ends before record {gone[0]}, and records {gone[0]} to {gone[1]} of `{manifest.origin}` are known "
-        f"to exist: they would be lost{because}",
-        hint='Look for a later backup or copy. If there is none: `--accept-loss "why"`; the evidence then goes on '
-        "as a new log, which begins with what is missing and who answers for it.",
-    )
-
-
-def _version_here(here: Path) -> StateVersion:
-    try:
-        return state.read(here)
-    except BadInput:
-        # Damaged: that may be what the restore is for.
-        return StateVersion()
+def _epoch(here: Path, manifest: Manifest) -> int:
+    with contextlib.suppress(BadInput):
+        if (here / EPOCH).exists():
+            return max(read_epoch(here / EPOCH), manifest.epoch)
+    return manifest.epoch + EPOCHS_LEFT_OUT
 
 
 def _prepare(place: Home, scratch: Path, plan: Restored, accept_loss: str, actor: str, now: datetime) -> None:
     """Make the unpacked directory the one that the platform goes on with."""
     here, unpacked = place.state / CONTROLLER, scratch / CONTROLLER
     unpacked.mkdir(mode=0o700, exist_ok=True)
-    version = state.read(unpacked)
-    if plan.evidence_kept:
-        before = _version_here(here)
-        version = replace(version, generation=before.generation, continues=before.continues)
+    found, before = state.read(unpacked), version_here(here)
+    if plan.evidence.kept:
         _keep_evidence(here, unpacked)
-    if plan.lost is not None:
+    generation = plan.evidence.generation
+    # An account of an earlier loss belongs to the log that it begins.
+    continues = before.continues if before.generation == generation else found.continues
+    if generation > max(before.generation, found.generation):
+        first, last = plan.evidence.lost or (None, None)
         continues = {
-            "origin": evidence_origin(plan.manifest.site, version.generation),
-            "records": plan.records,
-            "first_lost": plan.lost[0],
-            "last_lost": plan.lost[1],
+            "origin": evidence_origin(plan.manifest.site, generation - 1),
+            "records": plan.evidence.records,
+            "witnessed": plan.evidence.witnessed,
+            "first_lost": first,
+            "last_lost": last,
             "backup_made_at": plan.manifest.made_at,
             "actor": actor,
             "reason": accept_loss,
         }
-        version = replace(version, generation=version.generation + 1, continues=continues)
+    version = replace(found, generation=generation, continues=continues)
     state.write(unpacked, version)
-    write_and_rename(unpacked / "epoch", f"{plan.epoch}\n".encode())
+    write_and_rename(unpacked / EPOCH, f"{plan.epoch}\n".encode())
     made_at = plan.manifest.made_at
     reason = f"restored from the backup of {made_at}: look at the open runs, then `siaga resume`"
     levers_file.halt_while_dead(unpacked / "levers.json", reason, actor, now)

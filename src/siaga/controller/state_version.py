@@ -85,6 +85,11 @@ def evidence_directory(generation: int) -> str:
     return "evidence" if generation == 1 else f"evidence-{generation}"
 
 
+def keys_directory(generation: int) -> str:
+    """The directory of the keys that sign a generation's log, beside it: a key is made for one log."""
+    return "keys" if generation == 1 else f"keys-{generation}"
+
+
 def _damaged(origin: str, why: str) -> BadInput:
     return BadInput(
         f"{origin} is damaged: {why}", hint="Restore it from a backup of the state: `siaga state restore FILE`."

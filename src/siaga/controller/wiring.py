@@ -32,7 +32,7 @@ from siaga.controller.peers import Door
 from siaga.controller.procedures import Procedures, put_together
 from siaga.controller.recording import Recording
 from siaga.controller.runs_api import create_router as create_runs_router
-from siaga.controller.state_version import evidence_directory, evidence_origin
+from siaga.controller.state_version import evidence_directory, evidence_origin, keys_directory
 from siaga.drills.runbook import drill_runbooks
 from siaga.drills.stage import Stage
 from siaga.errors import SiagaError, Unreachable
@@ -173,9 +173,9 @@ async def wire(layout: Layout, leadership: Leadership) -> Controller:
         measured=measured,
         metrics=exposition(loops, traffic, measured),
     )
-    api.include_router(create_levers_router(levers, procedures.calendar, door.actor))
+    api.include_router(create_levers_router(levers, procedures.calendar, door.actor, procedures.names))
     if not runs_trouble:
-        api.include_router(create_runs_router(procedures.engine, door.actor))
+        api.include_router(create_runs_router(procedures.engine, door.actor, procedures.closed))
     return Controller(loops=tuple(loops), api=api, close=close)
 
 
@@ -212,7 +212,7 @@ async def _recording(layout: Layout, epoch: int) -> Recording:
             client,
             CheckpointFile(directory),
             log.append,
-            keys_directory=controller / "keys",
+            keys_directory=controller / keys_directory(found.generation),
             now_monotonic_s=time.monotonic(),
             epoch=epoch,
         )

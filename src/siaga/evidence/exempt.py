@@ -23,6 +23,7 @@ from siaga.evidence.spool import Entry, Spool, SpoolFull
 BODY_BYTES_MAX = 64 * 1024
 BATCH = 64
 RETRY_S = 1.0
+CLOSE_S_MAX = 5.0
 
 _log = structlog.get_logger()
 
@@ -52,6 +53,8 @@ class ExemptActs:
 
     def open(self) -> None:
         """Find what an earlier process left. Without its file, acts are kept in memory, and that is said aloud."""
+        if self._tasks:
+            return
         try:
             self._spool = Spool(self._path)
         except (OSError, Refused) as error:
@@ -75,10 +78,12 @@ class ExemptActs:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         self._tasks.clear()
-        self._hand.shutdown(wait=True)
         if self._spool is not None:
-            self._spool.close()
+            # Behind what is still to be cleared; a disk that hangs does not keep us.
+            closed = asyncio.get_running_loop().run_in_executor(self._hand, self._spool.close)
+            await asyncio.wait([closed], timeout=CLOSE_S_MAX)
             self._spool = None
+        self._hand.shutdown(wait=False)
 
     @property
     def waiting(self) -> int:

@@ -19,7 +19,7 @@ from siaga.evidence.verify_export import Source
 SEGMENT_LINES = 50_000
 VERIFIER = "verify_export.py"
 KEYS = ("log.pub", "witness.pub")
-_README = """Evidence of {origin}, records {first} to {last}.
+_README = """Evidence of {origin}, {records}.
 
 Verify it with Python 3.11 or later and the package `cryptography`, without anything of Siaga:
 
@@ -118,7 +118,8 @@ def _write(
         if (keys / name).exists():
             _put(directory / name, (keys / name).read_text(encoding="utf-8"))
     _put(directory / VERIFIER, verifier())
-    readme = _README.format(origin=source.origin, first=start.size, last=counted.size - 1, verifier=VERIFIER)
+    records = f"records {start.size} to {counted.size - 1}" if counted.size > start.size else "no records"
+    readme = _README.format(origin=source.origin, records=records, verifier=VERIFIER)
     _put(directory / "README.txt", readme)
     if ".tar" in target.name:
         _archive(directory, scratch / "archive", compressed=target.name.endswith("gz"))

@@ -14,6 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
+
 from siaga.errors import SiagaError
 from siaga.evidence import own_records
 from siaga.evidence.chain import Position
@@ -21,16 +23,19 @@ from siaga.evidence.clock import Clock
 from siaga.evidence.document import Exempt, Unnumbered, iso
 from siaga.evidence.exempt import ExemptActs
 from siaga.evidence.model import Record, Unrecorded
-from siaga.evidence.selection import EVERYTHING, Selection, exempt_ids, latest
+from siaga.evidence.selection import EVERYTHING, Selection, latest
 from siaga.evidence.signatures import Checkpoint
 from siaga.evidence.store import Store
 from siaga.evidence.tail import Tail
 
 T = TypeVar("T")
 
+_log = structlog.get_logger()
+
 DEADLINE_S = 5.0
 """Whoever waits longer for the disk is told that nothing is recorded; decisions can't hang behind a disk that does."""
 BATCH_BYTES_MAX = 1024 * 1024
+_LOOK = "Run `siaga evidence verify`, and look at the disk or the database that holds the evidence."
 
 
 class EvidenceLog:
@@ -81,8 +86,7 @@ class EvidenceLog:
                 await asyncio.wait(asked, timeout=self._deadline_s)
             hangs = self._writing_since_s is not None
             self._writer.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._writer
+            await asyncio.wait([self._writer])
             self._writer = None
             if not hangs:
                 await self._in_hand(self._store.close)
@@ -114,7 +118,7 @@ class EvidenceLog:
         except TimeoutError:
             raise Unrecorded(
                 f"the evidence was not written within {self._deadline_s:g} s",
-                hint="Look at the disk or the database that holds the evidence; it goes on by itself.",
+                hint=f"{_LOOK} It goes on by itself.",
             ) from None
 
     async def append_exempt(self, record: Record) -> None:
@@ -137,10 +141,7 @@ class EvidenceLog:
 
     def _put(self, record: Unnumbered) -> asyncio.Future[int]:
         if why := self._refusal():
-            raise Unrecorded(
-                f"the evidence can't be written: {why}",
-                hint="Run `siaga evidence verify`, and look at the disk or the database that holds the evidence.",
-            )
+            raise Unrecorded(f"the evidence can't be written: {why}", hint=_LOOK)
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._queue.append((record, future))
         self._wake.set()
@@ -159,8 +160,12 @@ class EvidenceLog:
                 self._wake.clear()
                 while batch := self._take_batch():
                     await self._write_batch(batch)
+        except Exception:
+            _log.exception("the writer of the evidence has ended, nothing is recorded any more")
+            raise
         finally:
             self._closed = self._closed or "its writer has ended"
+            _refuse([future for _, future in self._queue], f"the evidence can't be written: {self._closed}")
 
     async def _write_batch(self, batch: Sequence[tuple[Unnumbered, asyncio.Future[int]]]) -> None:
         self._writing_since_s = time.monotonic()
@@ -171,12 +176,9 @@ class EvidenceLog:
                 if not future.done():
                     future.set_result(number)
         except Unrecorded as refusal:
-            for future in self._batch:
-                if not future.done():
-                    future.set_exception(Unrecorded(refusal.message, hint=refusal.hint))
+            _refuse(self._batch, refusal.message, refusal.hint)
         finally:
-            for future in self._batch:
-                future.cancel()
+            _refuse(self._batch, "whether the evidence was written is not known: its writer has ended")
             self._writing_since_s = None
         if self._tail.recovered is not None:
             over, self._tail.recovered = self._tail.recovered, None
@@ -201,7 +203,7 @@ class EvidenceLog:
         return await self._put(self._unnumbered(record, exempt))
 
     async def _recorded_exempt(self, since: int) -> set[str]:
-        return await asyncio.to_thread(exempt_ids, self._store.blocks(since))
+        return await self._in_hand(self._tail.exempt_ids, since)
 
     # Retention --------------------------------------------------------------------------------------------------
 
@@ -249,3 +251,10 @@ class EvidenceLog:
     async def latest(self, count: int, selection: Selection = EVERYTHING) -> list[dict[str, Any]]:
         """The last `count` records that were asked for, oldest first."""
         return await asyncio.to_thread(latest, self._store.newest_first(), count, selection)
+
+
+def _refuse(waiting: Sequence[asyncio.Future[int]], why: str, hint: str = _LOOK) -> None:
+    for future in waiting:
+        if not future.done():
+            # Each its own: an exception remembers where it was raised.
+            future.set_exception(Unrecorded(why, hint=hint))

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from siaga.evidence.segments import Unreadable
+
+class BadLine(ValueError):
+    """A stored line that holds no record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ EVERYTHING = Selection()
 
 
 def latest(newest_first: Iterable[bytes], count: int, selection: Selection) -> list[dict[str, Any]]:
-    """The last `count` records that are asked for, oldest first; Unreadable when one of those can't be read."""
+    """The last `count` records that are asked for, oldest first; BadLine when one can't be read."""
     found: list[dict[str, Any]] = []
     if count <= 0:
         return found
@@ -67,7 +69,10 @@ def _parsed(line: bytes) -> dict[str, Any]:
     try:
         found = json.loads(line[65:])
     except ValueError as error:
-        raise Unreadable("a record can't be read; `siaga evidence verify` names it") from error
-    if not isinstance(found, dict):
-        raise Unreadable("a line holds no record; `siaga evidence verify` names it")
+        raise BadLine("a record among those that were asked for can't be read") from error
+    if not isinstance(found, dict) or not found.keys() >= _NEEDED:
+        raise BadLine("a line among those that were asked for is no record")
     return found
+
+
+_NEEDED = frozenset({"clause", "kind", "number", "run", "time"})

@@ -18,6 +18,7 @@ from siaga.evidence.document import Unnumbered
 from siaga.evidence.merkle import Tree, push
 from siaga.evidence.model import Unrecorded
 from siaga.evidence.segments import Unreadable
+from siaga.evidence.selection import exempt_ids
 from siaga.evidence.signatures import Checkpoint, parse_checkpoint
 from siaga.evidence.store import Cut, Store, StoreFault
 from siaga.evidence.verify_export import keep_promise
@@ -98,10 +99,12 @@ class Tail:
         for checkpoint in promised:
             if checkpoint.origin != self._store.origin:
                 raise BadRecord(0, f"it is of `{self._store.origin}`, its checkpoint of `{checkpoint.origin}`")
+        promised = [checkpoint for checkpoint in promised if checkpoint.size >= self._store.start.size]
         start = self._store.position_before(min((checkpoint.size for checkpoint in promised), default=0))
         last = self._store.position_before(self._store.segment_starts()[-1])
         walk = Walk(start, [last.size, *(checkpoint.size for checkpoint in promised)])
         leaves: list[bytes] = []
+        self._segment_bytes = 0
         for lines in self._store.blocks(start.size):
             old = max(0, last.size - walk.size)
             leaves += walk.feed(lines)[old:]
@@ -131,6 +134,17 @@ class Tail:
         self._segment_bytes += sum(map(len, lines))
         self.head = walk.position
         return at.size
+
+    def exempt_ids(self, since: int) -> set[str]:
+        """The ids of the exempt acts that are in the log from record `since` on; Unrecorded when that is not known.
+
+        What a failed write left to be read may be gone in a moment, so the end of the log is found again first.
+        """
+        self._recover(0)
+        try:
+            return exempt_ids(self._store.blocks(since))
+        except (OSError, StoreFault) as error:
+            raise Unrecorded(f"the evidence can't be searched: {_words(error)}", hint=_REPAIR) from error
 
     def _recover(self, wanted: int) -> None:
         if self.trouble is None:
@@ -194,27 +208,28 @@ class Tail:
         if size == head.size:
             return head
         if recent.base.size <= size < head.size:
-            base, leaves = recent.base, recent.leaves
-        else:
-            base, leaves = self._leaves(size)
-        return _after(base, leaves[: size - base.size])
+            return _after(recent.base, recent.leaves[: size - recent.base.size])
+        base = self._base(size)
+        return base if base.size == size else _after(base, self._leaves(base)[: size - base.size])
 
     def tree(self, size: int) -> Tree:
         """The tree from `size`, or earlier, to the head; ValueError as above."""
         recent = self._recent
         if size >= recent.base.size:
             return Tree(recent.base.size, recent.base.peaks, recent.leaves)
-        base, leaves = self._leaves(size)
-        return Tree(base.size, base.peaks, leaves)
+        base = self._base(size)
+        return Tree(base.size, base.peaks, self._leaves(base))
 
-    def _leaves(self, size: int) -> tuple[Position, list[bytes]]:
-        """From the start of the segment that holds record `size` to the end, read from the store."""
+    def _base(self, size: int) -> Position:
+        """The start of the segment that holds record `size`."""
         if not self._store.start.size <= size <= self.head.size:
             raise ValueError(f"size {size}, expected {self._store.start.size} to {self.head.size}")
-        base = self._store.position_before(size)
+        return self._store.position_before(size)
+
+    def _leaves(self, base: Position) -> list[bytes]:
+        """From there to the end, read from the store and verified."""
         walk = Walk(base)
-        leaves = [leaf for lines in self._store.blocks(base.size) for leaf in walk.feed(lines)]
-        return base, leaves
+        return [leaf for lines in self._store.blocks(base.size) for leaf in walk.feed(lines)]
 
 
 def _after(base: Position, leaves: Sequence[bytes]) -> Position:

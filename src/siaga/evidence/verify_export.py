@@ -140,6 +140,7 @@ def verify(
     """Verify everything that is there; `seen` is what the witness itself remembers of this log."""
     report = Report(source.origin, source.start.size)
     promised = _read_checkpoints(source, report)
+    seen = [checkpoint for checkpoint in seen if checkpoint.size >= report.first]
     walk = Walk(source.start, [checkpoint.size for checkpoint in (*promised, *seen)])
     handovers = _walk(source, walk, report, progress)
     _judge_checkpoints(promised, walk, Signers(log_keys, witness_keys, handovers), report)
@@ -275,9 +276,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _wrong(f"{path}: {error}")
     try:
         source = Segments(chosen.export) if chosen.export.is_dir() else ExportFile(chosen.export)
-    except Unreadable as error:
+        report = verify(source, keys[0], keys[1], progress=_say_progress)
+    except (Unreadable, OSError) as error:
         return _wrong(str(error))
-    report = verify(source, keys[0], keys[1], progress=_say_progress)
     if sys.stderr.isatty():
         print(file=sys.stderr)
     print(json.dumps(report.document(), indent=2) if chosen.json else "\n".join(report.words()))

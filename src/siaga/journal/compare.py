@@ -84,8 +84,8 @@ def compare(conninfo: str, ledger_map: LedgerMap, directory: Path, *, deadline_s
     with TemporaryDirectory(prefix="siaga-journal-") as scratch:
         accumulators = Path(scratch) / "database.parquet"
         point = read_database(conninfo, ledger_map, accumulators)
-        contents = await_position(directory, point, deadline_s)
-        return differences(contents, ledger_map, accumulators, point)
+        await_position(directory, point, deadline_s)
+        return segments.read_settled(directory, lambda contents: differences(contents, ledger_map, accumulators, point))
 
 
 def read_database(conninfo: str, ledger_map: LedgerMap, path: Path) -> Point:
@@ -116,8 +116,8 @@ def _timeline(connection: psycopg.Connection[Any]) -> int:
     return int(row[0], 16)
 
 
-def await_position(directory: Path, point: Point, deadline_s: float) -> Contents:
-    """The journal once it has read as far as the database stands."""
+def await_position(directory: Path, point: Point, deadline_s: float) -> None:
+    """Wait until the journal has read as far as the database stands."""
     end = time.monotonic() + deadline_s
     while True:
         contents = segments.load(directory)
@@ -133,7 +133,7 @@ def await_position(directory: Path, point: Point, deadline_s: float) -> Contents
         # On a live server its position was taken after its snapshot, so that all it shows ended before. After a
         # promotion transaction ids are used again: the journal must have followed.
         if position.at >= point.lsn and (point.snapshot is None or position.timeline == point.timeline):
-            return contents
+            return
         if time.monotonic() > end:
             here, there = f"{position.timeline}: {show(position.at)}", f"{point.timeline}: {show(point.lsn)}"
             raise Undetermined(

@@ -18,7 +18,7 @@ from siaga.errors import Exit, SiagaError
 from siaga.hosts.local import sync_directory
 
 CHAIN_START = bytes(32)
-_HEADER = struct.Struct(">I?32s")
+_HEADER = struct.Struct(">IB32s")
 PAYLOAD_BYTES_MAX = 1 << 28
 """No frame is larger; a length beyond it is damage, not a reason to ask for memory."""
 
@@ -46,9 +46,9 @@ class Frame:
     """Where the next one begins, in bytes."""
 
 
-def bind(chain: bytes, whole: bool, payload: bytes) -> bytes:
-    """The chain's next digest."""
-    return hashlib.sha256(chain + (b"\1" if whole else b"\0") + payload).digest()
+def bind(chain: bytes, whole: int, payload: bytes) -> bytes:
+    """The chain's next digest; `whole` is one byte, 1 or 0."""
+    return hashlib.sha256(chain + bytes((whole,)) + payload).digest()
 
 
 def read(path: Path, chain: bytes) -> Iterator[Frame]:
@@ -69,7 +69,7 @@ def read(path: Path, chain: bytes) -> Iterator[Frame]:
             if chain != written:
                 raise Damaged(f"{path.name}: frame {count} at byte {end} is not what was written (its digest differs)")
             end += _HEADER.size + length
-            yield Frame(payload, whole, chain, end)
+            yield Frame(payload, bool(whole), chain, end)
 
 
 class Torn(Damaged):

@@ -14,7 +14,7 @@ def parse(text: str) -> int:
     found = _FORM.fullmatch(text)
     if found is None:
         raise BadInput(
-            f"position `{text}`: expected a form such as 0/16B3748", hint="Copy it from `siaga journal show`."
+            f"position `{text}`: expected one such as 0/16B3748", hint="Copy it from `siaga journal show`."
         )
     return (int(found[1], 16) << 32) | int(found[2], 16)
 

@@ -128,14 +128,14 @@ class SqlPath:
         try:
             cursor = await self._connection.execute(self._target.statement.encode(), dict(lost.request))
             row = await cursor.fetchone()
-        except KeyError as error:
-            raise BadInput(
-                f"the statement names column {error}, which is not journaled", hint="Add it to `transactions.columns`."
-            ) from error
         except psycopg.OperationalError as error:
             raise _silent(error) from error
         except psycopg.Error as error:
-            return Outcome(False, str(error).strip().splitlines()[0])
+            said = str(error).strip().splitlines()[0]
+            if error.sqlstate is None:
+                # It never reached the server: a column that is not journaled, or no valid placeholder.
+                raise BadInput(f"the replay's statement: {said}", hint="Add it to `transactions.columns`.") from error
+            return Outcome(False, said)
         said = str(row[0]) if row else "nothing"
         return Outcome(said in self._target.accepted, said)
 

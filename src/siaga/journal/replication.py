@@ -6,10 +6,13 @@ Nothing is acknowledged here by itself: `confirm` says what is durable, and only
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +24,9 @@ from siaga.journal import lsn as positions
 from siaga.journal.gaps import Branch, Server
 from siaga.journal.pgoutput import EPOCH_US, ProtocolFault
 
-SILENCE_S_MAX = 30.0
-"""The server sends a keepalive after half its `wal_sender_timeout` (60 s by default; the platform sets 5 s)."""
+ANSWER_S_MAX = 10.0
+SILENCE_S_MAX = 10.0
+"""A server that we ask every second and that says nothing for so long is gone, whatever its own time-outs are."""
 
 _DATA = struct.Struct(">cQQq")
 _KEEPALIVE = struct.Struct(">cQqB")
@@ -45,6 +49,7 @@ class Replication:
         self._pg = connection.pgconn
         self._confirmed = 0
         self._sent_at = 0.0
+        self._heard_at = time.monotonic()
 
     @classmethod
     async def connect(cls, conninfo: str) -> Replication:
@@ -76,7 +81,8 @@ class Replication:
         """
         options = sql.SQL("SNAPSHOT 'export', FAILOVER" if failover else "SNAPSHOT 'export'")
         command = sql.SQL("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput ({})").format(sql.Identifier(name), options)
-        ((_, position, snapshot, _),) = await self._ask(command.as_string(self._connection))
+        # It waits for every transaction that runs now, however long that takes.
+        ((_, position, snapshot, _),) = await self._ask(command.as_string(self._connection), None)
         return positions.parse(position), str(snapshot)
 
     async def drop_slot(self, name: str) -> None:
@@ -130,6 +136,10 @@ class Replication:
             async with asyncio.timeout(timeout_s):
                 await self._readable()
         except TimeoutError:
+            if time.monotonic() - self._heard_at > SILENCE_S_MAX:
+                raise Unreachable(
+                    f"the server said nothing for {SILENCE_S_MAX:g} s", hint="It is left, and tried again."
+                ) from None
             return False
         return True
 
@@ -140,13 +150,13 @@ class Replication:
             self._send_status()
 
     def keep_alive(self, interval_s: float) -> None:
-        """Tell the server that we live, unless it heard so within `interval_s`: a slow disk must not cut us off."""
+        """Tell the server that we live, and ask whether it does, unless it heard from us within `interval_s`."""
         if time.monotonic() - self._sent_at >= interval_s:
-            self._send_status()
+            self._send_status(ask=True)
 
-    def _send_status(self) -> None:
+    def _send_status(self, *, ask: bool = False) -> None:
         now_us = time.time_ns() // 1000 - EPOCH_US
-        status = _STATUS.pack(b"r", self._confirmed, self._confirmed, self._confirmed, now_us, 0)
+        status = _STATUS.pack(b"r", self._confirmed, self._confirmed, self._confirmed, now_us, ask)
         try:
             self._pg.put_copy_data(status)
             # What the kernel does not take now goes with the next one: 34 bytes every second at most.
@@ -155,20 +165,22 @@ class Replication:
             raise unreachable(error) from error
         self._sent_at = time.monotonic()
 
-    async def _ask(self, command: str) -> list[Any]:
+    async def _ask(self, command: str, deadline_s: float | None = ANSWER_S_MAX) -> list[Any]:
         # No parameters: a replication connection speaks the simple protocol alone.
         try:
-            cursor = await self._connection.execute(command.encode())
-            return await cursor.fetchall() if cursor.description else []
+            with cut_after(deadline_s, self._pg):
+                cursor = await self._connection.execute(command.encode())
+                return await cursor.fetchall() if cursor.description else []
         except psycopg.Error as error:
             raise unreachable(error) from error
 
     async def _result(self) -> pq.abc.PGresult:
         try:
-            while self._pg.flush():
-                await asyncio.sleep(0)
-            while self._pg.is_busy():
-                await self._readable()
+            with cut_after(ANSWER_S_MAX, self._pg):
+                while self._pg.flush():
+                    await asyncio.sleep(0)
+                while self._pg.is_busy():
+                    await self._readable()
         except psycopg.OperationalError as error:
             raise unreachable(error) from error
         result = self._pg.get_result()
@@ -180,14 +192,32 @@ class Replication:
         arrived = asyncio.Event()
         loop.add_reader(self._pg.socket, arrived.set)
         try:
-            async with asyncio.timeout(SILENCE_S_MAX):
-                await arrived.wait()
+            await arrived.wait()
         finally:
             loop.remove_reader(self._pg.socket)
+        self._heard_at = time.monotonic()
         try:
             self._pg.consume_input()
         except psycopg.OperationalError as error:
             raise unreachable(error) from error
+
+
+@contextmanager
+def cut_after(deadline_s: float | None, connection: pq.abc.PGconn) -> Iterator[None]:
+    """Shut the connection's socket down at the deadline: psycopg's own cancellation waits for the hung server."""
+    if deadline_s is None:
+        yield
+        return
+    cut = asyncio.get_running_loop().call_later(deadline_s, _cut, connection)
+    try:
+        yield
+    finally:
+        cut.cancel()
+
+
+def _cut(connection: pq.abc.PGconn) -> None:
+    with suppress(OSError, psycopg.OperationalError), socket.socket(fileno=os.dup(connection.socket)) as ours:
+        ours.shutdown(socket.SHUT_RDWR)
 
 
 def history(content: str) -> tuple[Branch, ...]:

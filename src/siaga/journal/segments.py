@@ -11,9 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import duckdb
 
 from siaga.errors import BadInput
 from siaga.journal import columnar
@@ -24,6 +27,9 @@ from siaga.journal.records import FLAT_FIELDS, Record, decode, flat
 from siaga.journal.summary import LogFork, Standing, Summary, standing
 
 FORMAT = 1
+ATTEMPTS_MAX = 5
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,14 @@ def load(directory: Path) -> Contents:
     while seal_path(directory, contents.next_number).exists():
         contents = _load(directory)
     return contents
+
+
+def read_settled(directory: Path, use: Callable[[Contents], T]) -> T:
+    """What `use` makes of the contents; anew where the consumer closed a log under its eyes."""
+    for _ in range(ATTEMPTS_MAX):
+        with suppress(FileNotFoundError, duckdb.IOException):
+            return use(load(directory))
+    return use(load(directory))
 
 
 def _load(directory: Path) -> Contents:

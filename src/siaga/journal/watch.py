@@ -10,7 +10,7 @@ import psycopg
 from siaga.journal import lsn as positions
 from siaga.journal.gaps import Slot
 from siaga.journal.quorum import Standby, acknowledged
-from siaga.journal.replication import unreachable
+from siaga.journal.replication import cut_after, unreachable
 
 DEADLINE_S = 5.0
 
@@ -74,11 +74,10 @@ class Watch:
     async def _ask(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
         try:
             if self._connection is None or self._connection.closed:
-                self._connection = await psycopg.AsyncConnection.connect(
-                    self._conninfo, autocommit=True, options=f"-c statement_timeout={int(DEADLINE_S * 1000)}"
-                )
-            cursor = await self._connection.execute(query.encode(), parameters or None)
-            return await cursor.fetchall()
+                self._connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
+            with cut_after(DEADLINE_S, self._connection.pgconn):
+                cursor = await self._connection.execute(query.encode(), parameters or None)
+                return await cursor.fetchall()
         except psycopg.Error as error:
             await self.close()
             raise unreachable(error) from error

@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 from siaga.errors import BadInput
 from siaga.ledger.map import LedgerMap
 from siaga.ledger.model import Position
+from siaga.ledger.propose import Table
 from siaga.ledger.schema import MAP_HINT, Column, Ledger, Relation, resolve
 from siaga.site.wording import nearest
 
@@ -64,9 +65,11 @@ select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oi
 where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname not in ('pg_catalog', 'information_schema')
 """
 
+# The control file knows a new timeline only after the checkpoint that follows a promotion; the WAL knows at once.
 _POSITION = """
 select (pg_control_system()).system_identifier::text as system_id,
-       (pg_control_checkpoint()).timeline_id as timeline,
+       case when pg_is_in_recovery() then (pg_control_checkpoint()).timeline_id
+            else ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int end as timeline,
        current_database() as database,
        pg_is_in_recovery() as in_recovery,
        pg_is_in_recovery() and pg_is_wal_replay_paused() as paused,
@@ -74,6 +77,10 @@ select (pg_control_system()).system_identifier::text as system_id,
        pg_current_snapshot()::text as snapshot,
        current_setting('server_version_num')::int as version
 """
+
+
+STATEMENTS = (_RELATION, _COLUMNS, _SIZE, _INDEXES, _POSITION, "select pg_export_snapshot()")
+"""What is asked of the catalogue and the server before a row is read."""
 
 
 def ledger(connection: Connection, ledger_map: LedgerMap, origin: str = "map") -> Ledger:
@@ -139,3 +146,32 @@ def _column(row: dict[str, Any]) -> Column:
 
 def _quoted(qualified: tuple[str | None, str]) -> str:
     return psycopg.sql.Identifier(*(part for part in qualified if part is not None)).as_string(None)
+
+
+_CANDIDATES = """
+select c.oid, n.nspname as schema, c.relname as name,
+       array(select a.attname::text from pg_constraint k cross join unnest(k.conkey) with ordinality p(attnum, place)
+             join pg_attribute a on a.attrelid = c.oid and a.attnum = p.attnum
+             where k.conrelid = c.oid and k.contype = 'p' order by p.place) as key,
+       coalesce((select json_object_agg(a.attname, fn.nspname || '.' || f.relname) from pg_constraint k
+             join pg_attribute a on a.attrelid = c.oid and a.attnum = k.conkey[1]
+             join pg_class f on f.oid = k.confrelid join pg_namespace fn on fn.oid = f.relnamespace
+             where k.conrelid = c.oid and k.contype = 'f' and array_length(k.conkey, 1) = 1), '{}') as references
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relkind in ('r', 'p', 'v', 'm') and not c.relispartition
+  and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname not like 'pg\\_%'
+  and (has_table_privilege(c.oid, 'select') or has_any_column_privilege(c.oid, 'select'))
+order by 2, 3
+"""
+
+
+def tables(connection: Connection) -> list[Table]:
+    """Every table and view that we may read, with its keys."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        found = cursor.execute(_CANDIDATES).fetchall()
+    return [
+        Table(
+            relation(connection, (row["schema"], row["name"]), "catalogue"), tuple(row["key"]), dict(row["references"])
+        )
+        for row in found
+    ]

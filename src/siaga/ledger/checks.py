@@ -31,7 +31,13 @@ class Outcome:
     sums_only: bool = False
 
 
-def listed(mapped: LedgerMap, outcome: Outcome, journal: JournalResult | None, structure: Check | None) -> list[Check]:
+def listed(
+    mapped: LedgerMap,
+    outcome: Outcome,
+    journal: JournalResult | None,
+    sealed: JournalResult | None,
+    structure: Check | None,
+) -> list[Check]:
     """All of them, in one order."""
     missing = _not_applicable(mapped)
     accounts, entries = outcome.accounts, outcome.entries
@@ -61,13 +67,16 @@ def listed(mapped: LedgerMap, outcome: Outcome, journal: JournalResult | None, s
         elif outcome.sums_only and name not in _SUMS:
             found.append(Check(name, State.NOT_RUN, why="only sums were asked for"))
         elif name is Name.UNIQUE_ENTRIES and not outcome.ids_read:
-            why = f"the unique index {outcome.unique_index} enforces it; --deep reads it from the table"
+            why = "a tail knows its own ids alone: --reread reads all"
+            if outcome.unique_index:
+                why = f"the unique index {outcome.unique_index} enforces it; --deep reads it from the table"
             found.append(Check(name, State.NOT_RUN, why=why, covered=True))
         else:
             found.append(Check(name, State.RUN, count, failed[name] if name in failed else outcome.failing(name)))
     return [
         *found,
-        _journal(journal),
+        _compared(Name.SEAL, sealed, "no seal was given"),
+        _compared(Name.JOURNAL, journal, "no journal was given: a consistent roll-back cannot be seen"),
         structure or Check(Name.STRUCTURE, State.NOT_RUN, why="asked for with --deep", covered=True),
     ]
 
@@ -92,10 +101,10 @@ def _not_applicable(mapped: LedgerMap) -> dict[Name, str]:
     return {name: why for name, (applies, why) in reasons.items() if not applies}
 
 
-def _journal(journal: JournalResult | None) -> Check:
-    if journal is None:
-        why = "no journal was given: a consistent roll-back cannot be seen"
-        return Check(Name.JOURNAL, State.NOT_APPLICABLE, why=why)
-    if not journal.covered:
-        return Check(Name.JOURNAL, State.NOT_RUN, why=journal.why)
-    return Check(Name.JOURNAL, State.RUN, journal.accounts, len(journal.findings), journal.why)
+def _compared(name: Name, result: JournalResult | None, without: str) -> Check:
+    """With something kept outside the database."""
+    if result is None:
+        return Check(name, State.NOT_APPLICABLE, why=without)
+    if not result.covered:
+        return Check(name, State.NOT_RUN, why=result.why)
+    return Check(name, State.RUN, result.accounts, len(result.findings), result.why)

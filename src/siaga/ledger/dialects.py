@@ -47,10 +47,6 @@ class Dialect(Protocol):
         """The sum of h(key, text); its remainder modulo 2^64 is the digest."""
         ...
 
-    def whole(self, expression: str) -> str:
-        """A count as the integer that `link` takes."""
-        ...
-
     def wide(self, expression: str) -> str:
         """A 64-bit number where a difference of two could overflow."""
         ...
@@ -105,10 +101,6 @@ class DuckDb:
         """`upper` is the first eight bytes, little-endian."""
         return f"coalesce(sum(md5_number_upper({_keyed(written, key)})), 0)"
 
-    def whole(self, expression: str) -> str:
-        """`link` casts."""
-        return expression
-
     def wide(self, expression: str) -> str:
         """62 bits need nothing."""
         return expression
@@ -161,10 +153,6 @@ class Postgres:
         swapped = " || ".join(f"substr(m, {place}, 2)" for place in range(15, 0, -2))
         number = f"(select ('x' || {swapped})::bit(64)::bigint from (select {digits} as m offset 0) d)"
         return f"coalesce(sum({number}), 0)"
-
-    def whole(self, expression: str) -> str:
-        """`link` casts."""
-        return expression
 
     def wide(self, expression: str) -> str:
         """Two 64-bit numbers of either sign."""

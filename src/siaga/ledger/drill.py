@@ -93,11 +93,11 @@ def _steps(ledger: Ledger) -> str:
     )
     linked = (
         "select w.*, lag(sequence) over a as previous_sequence, lag(after) over a as previous_after, "
-        f"lead(1) over a is null as last from ({walked}) w "
+        f"lead(1) over a is null as last, lead(sequence) over a = sequence as doubled from ({walked}) w "
         f"window a as (partition by {partition} order by sequence, after)"
     )
     broken = (
-        "previous_sequence is null or last or unreadable or sequence is distinct from previous_sequence + 1 "
+        "previous_sequence is null or last or doubled or unreadable or sequence is distinct from previous_sequence + 1 "
         "or before is distinct from previous_after or before + amount is distinct from after"
     )
     numbered = (
@@ -107,7 +107,7 @@ def _steps(ledger: Ledger) -> str:
     statement = (
         "select account, currency, id, transaction, sequence, amount, before, after, previous_sequence, "
         f"previous_after, last, unreadable from ({numbered}) n where place <= {STEPS_AN_ACCOUNT_MAX} "
-        f"order by {partition}, sequence"
+        f"order by {partition}, sequence, after"
     )
     return _percent(statement, rows)
 

@@ -10,15 +10,17 @@ resumption plain: a finished range is in the work file, or not at all.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import queue
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -89,8 +91,9 @@ class DuckDbEngine:
 
     name = "duckdb"
 
-    def __init__(self, ledger: Ledger, source: Source, want: Want, pace: Pace, work: Path) -> None:
-        self._ledger, self._source, self._want, self._pace = ledger, source, want, pace
+    def __init__(self, ledger: Ledger, source: Source, want: Want, pace: Pace, work: Path, *, only: str = "") -> None:
+        """`only` is one more condition on the rows of both tables."""
+        self._ledger, self._source, self._want, self._pace, self._only = ledger, source, want, pace, only
         self._dialect = DuckDb(ledger)
         self._application = f"siaga ledger {source.exported}"
         self._database = _open(work, pace)
@@ -109,55 +112,70 @@ class DuckDbEngine:
             if (place,) not in done:
                 left.put((place, chunk))
         expected = sum(chunk.rows for chunk in self._chunks)
+        cursors = [self._database.cursor() for _ in range(self._pace.workers)]
         with ThreadPoolExecutor(self._pace.workers, thread_name_prefix="ledger") as pool:
-            workers = [pool.submit(self._work, number, left) for number in range(self._pace.workers)]
+            workers = [pool.submit(self._work, number, cursor, left) for number, cursor in enumerate(cursors)]
             try:
-                while wait(workers, timeout=POLL_S).not_done:
+                while wait(workers, timeout=POLL_S, return_when=FIRST_EXCEPTION).not_done:
                     on_progress(Progress("reading", self._rows_read(), expected, time.monotonic() - began))
                     if any(worker.done() and worker.exception() for worker in workers):
                         break
-            finally:
+            except BaseException:
+                # Ctrl-C, or the source is gone: what is under way would take its time to notice.
                 self._stop.set()
-            for worker in workers:
-                worker.result()
+                for cursor in cursors:
+                    cursor.interrupt()
+                raise
+            self._stop.set()
+        for worker in workers:
+            worker.result()
+        for cursor in cursors:
+            cursor.close()
         on_progress(Progress("judging", expected, expected, time.monotonic() - began))
 
-    def _work(self, number: int, left: queue.SimpleQueue[tuple[int, Chunk]]) -> None:
-        cursor = self._database.cursor()
-        try:
-            while not self._stop.is_set():
+    def _work(self, number: int, cursor: duckdb.DuckDBPyConnection, left: queue.SimpleQueue[tuple[int, Chunk]]) -> None:
+        while not self._stop.is_set():
+            try:
                 place, chunk = left.get_nowait()
-                began = time.monotonic()
-                self._read(cursor, f"source{number}", place, chunk)
-                busy_s = time.monotonic() - began
-                self._stop.wait(busy_s * (1 / self._pace.share - 1))
-        except queue.Empty:
-            return
-        finally:
-            cursor.close()
+            except queue.Empty:
+                return
+            began = time.monotonic()
+            self._read(cursor, f"source{number}", place, chunk)
+            busy_s = time.monotonic() - began
+            self._stop.wait(busy_s * (1 / self._pace.share - 1))
 
-    def _read(self, cursor: duckdb.DuckDBPyConnection, remote: str, place: int, chunk: Chunk) -> None:
+    def _read(self, cursor: duckdb.DuckDBPyConnection, name: str, place: int, chunk: Chunk) -> None:
         """One range and the mark that it was read, in one transaction."""
+        with self._snapshot(cursor, name):
+            for statement in self._steps(chunk, name):
+                cursor.execute(statement)
+            cursor.execute("insert into done values (?)", [place])
+
+    @contextlib.contextmanager
+    def _snapshot(self, cursor: duckdb.DuckDBPyConnection, name: str) -> Iterator[None]:
+        """A transaction in which one of the sources reads what the check's own transaction sees."""
         cursor.execute("begin")
         try:
             snapshot = f"set transaction snapshot {statements.literal(self._source.exported)}"
-            cursor.execute(f"call postgres_execute('{remote}', {statements.literal(snapshot)})")
-            for statement in self._steps(chunk, remote):
-                cursor.execute(statement)
-            cursor.execute("insert into done values (?)", [place])
+            cursor.execute(f"call postgres_execute('{name}', {statements.literal(snapshot)})")
+            yield
             cursor.execute("commit")
         except BaseException:
             cursor.execute("rollback")
             raise
 
-    def _steps(self, chunk: Chunk, remote: str) -> list[str]:
+    def _in_snapshot(self, statement: str) -> list[tuple[Any, ...]]:
+        with self._snapshot(self._database, "source0"):
+            return self._database.execute(statement).fetchall()
+
+    def _steps(self, chunk: Chunk, name: str) -> list[str]:
         if chunk.table == "accounts":
-            rows = _remote(remote, self._accounts(chunk.pages))
+            rows = remote(name, self._accounts(chunk.pages))
             return [f"insert into account_rows {statements.account_sums(self._ledger, self._dialect, rows)}"]
-        rows = _remote(remote, self._entries(chunk.pages))
+        rows = remote(name, self._entries(chunk.pages))
         if not self._want.unique_entries:
             return [f"insert into entry_sums {self._folded(rows)}"]
-        raw = f"raw_{remote}"
+        raw = f"raw_{name}"
         return [
             f"create or replace temp table {raw} as {rows}",
             f"insert into entry_sums {self._folded(f'select * from {raw}')}",
@@ -193,16 +211,9 @@ class DuckDbEngine:
     def unbalanced(self, limit: int) -> Sequence[Unbalanced]:
         """Reads transactions and amounts again, on one connection."""
         fields = ["account", "transaction", "amount"] + (["currency"] if self._ledger.map.entries.currency else [])
-        rows = _remote("source0", statements.entries(self._ledger, tuple(fields), bounded=True))
+        rows = remote("source0", statements.entries(self._ledger, tuple(fields), bounded=True))
         statement = statements.unbalanced(self._ledger, self._dialect, rows, "select * from account_rows", limit)
-        cursor = self._database
-        cursor.execute("begin")
-        try:
-            snapshot = f"set transaction snapshot {statements.literal(self._source.exported)}"
-            cursor.execute(f"call postgres_execute('source0', {statements.literal(snapshot)})")
-            return [engine.unbalanced(row) for row in cursor.execute(statement).fetchall()]
-        finally:
-            cursor.execute("rollback")
+        return [engine.unbalanced(row) for row in self._in_snapshot(statement)]
 
     def duplicates(self, limit: int) -> Sequence[str]:
         """Ids that more than one entry has."""
@@ -252,10 +263,10 @@ class DuckDbEngine:
     def _entries(self, pages: Pages | None) -> str:
         with_ids = self._want.digests or self._want.key is not None or self._want.unique_entries
         fields = statements.fields_read(self._ledger, with_ids=with_ids)
-        return statements.entries(self._ledger, fields, bounded=True, pages=pages)
+        return statements.entries(self._ledger, fields, bounded=True, pages=pages, only=self._only)
 
     def _accounts(self, pages: Pages | None) -> str:
-        return statements.accounts(self._ledger, bounded=True, pages=pages)
+        return statements.accounts(self._ledger, bounded=True, pages=pages, only=self._only)
 
     def _folded(self, rows: str) -> str:
         return statements.folded(self._ledger, self._dialect, rows, key=self._want.key, digests=self._want.digests)
@@ -270,18 +281,20 @@ class DuckDbEngine:
         self._database.execute(f"load {statements.literal(str(extension))}")
         conninfo = statements.literal(f"{self._source.conninfo} application_name='{self._application}'")
         for number in range(self._pace.workers):
-            self._database.execute(f"attach {conninfo} as source{number} (type postgres, schema 'pg_catalog')")
+            self._database.execute(
+                f"attach {conninfo} as source{number} (type postgres, schema 'pg_catalog', read_only)"
+            )
         identity = self._identity()
         known = self._database.execute("select 1 from duckdb_tables() where table_name = 'pass'").fetchall()
         if known and self._database.execute("select identity from pass").fetchall() == [(identity,)]:
             return True
-        folded = self._folded(_remote("source0", self._entries((0, 0))))
-        accounts = statements.account_sums(self._ledger, self._dialect, _remote("source0", self._accounts((0, 0))))
+        folded = self._folded(remote("source0", self._entries((0, 0))))
+        accounts = statements.account_sums(self._ledger, self._dialect, remote("source0", self._accounts((0, 0))))
         for statement in (
             "begin",
             f"create or replace table entry_sums as {folded} limit 0",
             f"create or replace table account_rows as {accounts} limit 0",
-            f"create or replace table ids as select id from ({_remote('source0', self._entries((0, 0)))}) limit 0"
+            f"create or replace table ids as select id from ({remote('source0', self._entries((0, 0)))}) limit 0"
             if self._want.unique_entries
             else "select 1",
             "create or replace table done (place integer)",
@@ -301,6 +314,7 @@ class DuckDbEngine:
                 "map": self._ledger.map.model_dump(mode="json"),
                 "files": [self._ledger.accounts.filenodes, self._ledger.entries.filenodes],
                 "chunks": [asdict(chunk) for chunk in self._chunks],
+                "only": self._only,
                 "want": [self._want.digests, self._want.key is not None, self._want.unique_entries],
             },
             sort_keys=True,
@@ -328,7 +342,8 @@ def _open(work: Path, pace: Pace) -> duckdb.DuckDBPyConnection:
         ) from error
 
 
-def _remote(name: str, statement: str) -> str:
+def remote(name: str, statement: str) -> str:
+    """What one of the attached sources answers to a statement."""
     return f"select * from postgres_query('{name}', {statements.literal(statement)})"
 
 

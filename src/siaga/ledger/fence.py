@@ -6,24 +6,20 @@ every movement from before the fence was raised, and with no entry written since
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
-
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
+from typing import Any
 
 from siaga.errors import BadInput, Refused
 from siaga.ledger.model import Grade, Scope, Verdict
+from siaga.ledger.proof import Fault, Proof, Source, counted
 
 CLAUSE = "DRP-3.2b"
 Condition = tuple[bool, str, str]
 """Whether it holds; what was found where it does not; what to do then."""
-ENTRIES_KEPT_MAX = 100
-"""Of one account, in the gate; the report has them all."""
 
 
 class SystemPolicy(StrEnum):
@@ -52,46 +48,6 @@ class Standing:
     """System identifier of the server on which every movement from before this generation was seen to have ended."""
     verdict_lsn: str | None
     verdict_digest: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Which database, on which branch of its history."""
-
-    system_id: str
-    timeline: int
-    database: str
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Why one account stays closed."""
-
-    why: str
-    entries: Sequence[Any] = ()
-    """Those at fault, as the check named them."""
-    is_taint: bool = False
-    """Its own log and balance agree; it shares a transaction with a bad entry."""
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """What the gate needs of a report of `siaga ledger check`."""
-
-    verdict: Verdict
-    scope: Scope
-    grade: Grade
-    accounts: int
-    is_listed: bool
-    """Whether every account that is not verified is named."""
-    lsn: str
-    snapshot: str
-    source: Source
-    map_digest: str
-    digest: str
-    """SHA-256 of the whole report, so that what opened an account can be shown again."""
-    faults: Mapping[str, Fault]
-    """By account, as PostgreSQL writes its id: mismatched and tainted ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,81 +88,6 @@ class Release:
     clause: str = CLAUSE
 
 
-class _Loose(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class _Mismatched(_Loose):
-    account: StrictStr | None
-    """None: entries that name no account; the accounts of their transactions are tainted."""
-    difference: StrictStr | None = None
-    failed_checks: tuple[StrictStr, ...]
-    entries: tuple[Any, ...]
-
-
-class _Tainted(_Loose):
-    account: StrictStr
-    transactions: tuple[StrictStr, ...]
-
-
-class _Source(_Loose):
-    system_id: StrictStr
-    timeline: StrictInt
-    database: StrictStr
-
-
-class _Document(_Loose):
-    verdict: Verdict
-    scope: Scope
-    grade: Grade
-    accounts: Annotated[StrictInt, Field(ge=0)]
-    listed: StrictBool
-    lsn: Annotated[StrictStr, Field(pattern="^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$")]
-    snapshot: Annotated[StrictStr, Field(pattern=r"^\d+:\d+:[\d,]*$")]
-    source: _Source
-    map_digest: StrictStr
-    mismatched: tuple[_Mismatched, ...]
-    tainted: tuple[_Tainted, ...]
-
-
-def proof(document: Any) -> Proof:
-    """Read the document of `siaga ledger check --json`; BadInput names every field that is wrong."""
-    try:
-        found = _Document.model_validate(document)
-    except ValidationError as error:
-        wrong = [f"{'.'.join(map(str, e['loc'])) or 'report'}: {e['msg'].lower()}" for e in error.errors()]
-        raise BadInput(
-            f"no report of `siaga ledger check --json`: {'; '.join(wrong)}", hint="Keep its output whole in a file."
-        ) from None
-    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return Proof(
-        verdict=found.verdict,
-        scope=found.scope,
-        grade=found.grade,
-        accounts=found.accounts,
-        is_listed=found.listed,
-        lsn=found.lsn,
-        snapshot=found.snapshot,
-        source=Source(found.source.system_id, found.source.timeline, found.source.database),
-        map_digest=found.map_digest,
-        digest=hashlib.sha256(canonical.encode()).hexdigest(),
-        faults=_named(found),
-    )
-
-
-def _named(found: _Document) -> dict[str, Fault]:
-    """One fault an account; of one that has balances in several currencies the first at fault says why."""
-    faults: dict[str, Fault] = {}
-    for bad in found.mismatched:
-        if bad.account is not None and bad.account not in faults:
-            difference = f", off by {bad.difference}" if bad.difference else ""
-            faults[bad.account] = Fault(f"mismatch: {', '.join(bad.failed_checks)}{difference}", bad.entries)
-    for tainted in found.tainted:
-        why = f"tainted: shares {_some(tainted.transactions, 'transaction')} with a bad entry"
-        faults.setdefault(tainted.account, Fault(why, tainted.transactions, is_taint=True))
-    return faults
-
-
 def release(facts: Facts, proof: Proof, policy: SystemPolicy = SystemPolicy.STRICT) -> Release:
     """Open every account that the report verifies; Refused where it proves nothing about this generation.
 
@@ -239,10 +120,10 @@ def release_accounts(
     faults = _faults(facts, proof, policy)
     for account in accounts:
         if account in facts.newer:
-            raise _not_verified(account, Fault("a newer verdict closed it"), facts.standing.generation)
+            raise not_verified(account, Fault("a newer verdict closed it"), facts.standing.generation)
         if account in faults:
-            raise _not_verified(account, faults[account], facts.standing.generation)
-    reason = f"generation {facts.standing.generation}: {_some(accounts, 'account')} verified at {proof.lsn}"
+            raise not_verified(account, faults[account], facts.standing.generation)
+    reason = f"generation {facts.standing.generation}: {counted(accounts, 'account')} verified at {proof.lsn}"
     return Release(opens_default=False, opened=tuple(accounts), closed={}, reason=reason)
 
 
@@ -250,15 +131,10 @@ def release_by_override(standing: Standing, accounts: Sequence[str], by: str, re
     """Open accounts that nothing verified, because a person says so; the reason is kept for ever."""
     if not reason.strip():
         raise BadInput("override: found no reason, expected one", hint="Say why, and who agreed.")
-    said = f"generation {standing.generation}: {_some(accounts, 'account')} opened WITHOUT A VERDICT by {by}: {reason}"
+    said = (
+        f"generation {standing.generation}: {counted(accounts, 'account')} opened WITHOUT A VERDICT by {by}: {reason}"
+    )
     return Release(opens_default=False, opened=tuple(accounts), closed={}, reason=said, override=reason)
-
-
-def refuse_without_verdict(account: str, standing: Standing, fault: Fault | None) -> Refused:
-    """The answer to "open this one", when no report comes with it."""
-    if fault is None:
-        fault = Fault("no verdict of this generation")
-    return _not_verified(account, fault, standing.generation)
 
 
 def check_binding(facts: Facts, proof: Proof) -> None:
@@ -360,7 +236,8 @@ def _faults(facts: Facts, proof: Proof, policy: SystemPolicy) -> dict[str, Fault
     return faults
 
 
-def _not_verified(account: str, fault: Fault, generation: int) -> Refused:
+def not_verified(account: str, fault: Fault, generation: int) -> Refused:
+    """Why this one does not open, with the entries at fault."""
     entries = f"; entries {_listed(fault.entries)}" if fault.entries else ""
     return Refused(
         f"account {account} is not verified in generation {generation}: {fault.why}{entries}",
@@ -371,10 +248,3 @@ def _not_verified(account: str, fault: Fault, generation: int) -> Refused:
 def _listed(entries: Sequence[Any]) -> str:
     shown = [json.dumps(entry, sort_keys=True) if isinstance(entry, dict) else str(entry) for entry in entries[:5]]
     return ", ".join(shown) + (f" and {len(entries) - 5} more" if len(entries) > 5 else "")
-
-
-def _some(things: Collection[object], noun: str) -> str:
-    names = list(things)
-    if len(names) == 1:
-        return f"{noun} {names[0]}"
-    return f"{len(names)} {noun}s"

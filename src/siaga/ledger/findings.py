@@ -27,6 +27,7 @@ class Findings:
         unbalanced: Sequence[Unbalanced],
         duplicates: Sequence[str],
         journal: JournalResult | None,
+        sealed: JournalResult | None,
     ) -> None:
         self._connection, self._ledger = connection, ledger
         self._figures = {(f.account, f.currency): f for f in figures}
@@ -34,7 +35,8 @@ class Findings:
         self._faults: dict[Key, list[EntryFault]] = {key: [] for key in self._figures}
         self._walk(figures[:DRILLED_MAX])
         self._add_duplicates(duplicates)
-        self._add_journal(journal)
+        self._add_compared(Name.JOURNAL, journal)
+        self._add_compared(Name.SEAL, sealed)
         self.only_beyond = len(self._failed) - len(self._figures)
         """Accounts that agree with their own log, and are at fault all the same."""
         legs = self._add_unbalanced(unbalanced)
@@ -71,10 +73,10 @@ class Findings:
                 EntryFault(Fault.EXTRA, why, leg.sequence, leg.id, leg.transaction)
             )
 
-    def _add_journal(self, journal: JournalResult | None) -> None:
-        for finding in journal.findings if journal is not None else ():
+    def _add_compared(self, name: Name, result: JournalResult | None) -> None:
+        for finding in result.findings if result is not None else ():
             key = (finding.account, finding.currency)
-            self._failed.setdefault(key, []).append(Name.JOURNAL)
+            self._failed.setdefault(key, []).append(name)
             self._faults.setdefault(key, []).extend(finding.entries)
 
     def _add_unbalanced(self, unbalanced: Sequence[Unbalanced]) -> list[Leg]:

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
 from psycopg.rows import class_row, dict_row
-from psycopg.types.json import Jsonb
 
 from siaga.errors import BadInput, Refused, Unreachable
-from siaga.ledger import fence, gate_ledger
-from siaga.ledger.fence import Fault, Proof, Release, Standing, SystemPolicy
-from siaga.ledger.gate_ledger import Movements
+from siaga.ledger import fence, gate_changes, gate_ledger
+from siaga.ledger.fence import Release, Standing, SystemPolicy
+from siaga.ledger.gate_ledger import Connection, Movements
 from siaga.ledger.model import Scope
+from siaga.ledger.proof import Fault, Proof
 
 CONNECT_DEADLINE_S = 5
 SETTLE_POLL_S = 0.01
 SETTLE_DEADLINE_S = 5.0
 LOCK_DEADLINE = "5s"
-
-Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 _STANDING = """
     select generation, is_open, closed_count, scope_wanted, reason, raised_by, raised_at, settled_system,
@@ -125,7 +123,7 @@ class Gate:
                     " changed_at = clock_timestamp()",
                     (generation, scope, reason, by, key),
                 )
-                await _record(connection, by, "raised", generation, reason, {"scope": scope})
+                await gate_changes.record(connection, by, "raised", generation, reason, {"scope": scope})
             else:
                 generation = standing.generation
         return Raised(generation, is_new)
@@ -146,7 +144,17 @@ class Gate:
                 moving = {name: found for name, found in moving.items() if name in still}
             if not moving:
                 await connection.execute(_SETTLED, (generation,))
+                await connection.execute("select siaga.note_all_open()")
             return tuple(moving.values())
+
+    async def note_all_open(self) -> bool:
+        """Spare movements the look at the gate's tables where everything is open; whether it is.
+
+        A restarted or promoted server has to be told again; until then nothing is wrong, only slower.
+        """
+        async with self._connected() as connection:
+            row = await (await connection.execute("select siaga.note_all_open()")).fetchone()
+            return bool(row and row[0])
 
     async def moving(self) -> tuple[Moving, ...]:
         """Movements in flight."""
@@ -181,8 +189,14 @@ class Gate:
             await gate_ledger.require_accounts(connection, accounts)
             standing, _ = await _locked(connection)
             decision = fence.release_by_override(standing, accounts, by, reason)
-            await _apply_named(connection, decision, standing, by, None)
+            await gate_changes.apply_named(connection, decision, standing, by, None)
             return await _released(connection, decision)
+
+    async def refusal(self, account: str) -> Refused:
+        """What to answer when an account is to be opened and no report comes with it."""
+        state = await self.account(account)
+        fault = Fault(state.why, state.entries) if state.verdict_lsn else Fault("no verdict of this generation")
+        return fence.not_verified(account, fault, state.generation)
 
     async def account(self, account: str) -> AccountState:
         """How one account stands, and why; BadInput when the ledger has no such account."""
@@ -233,14 +247,17 @@ class Gate:
             standing, _ = await _locked(connection)
             facts = await gate_ledger.facts(connection, standing, proof)
             decision = decide(facts)
+            closes = await gate_changes.any_open(connection, list(decision.closed))
             if decision.opens_default:
-                await _apply_default(connection, decision, facts, proof, by)
+                await gate_changes.apply_default(connection, decision, facts, proof, by)
             else:
-                await _apply_named(connection, decision, standing, by, proof)
+                await gate_changes.apply_named(connection, decision, standing, by, proof)
             released = await _released(connection, decision)
-        if decision.closed and standing.is_open and not dry_run:
-            # An open account was just closed: what it had begun ends before anybody relies on it.
+        if closes and not dry_run:
+            # What an account had begun when it closed ends before anybody relies on it.
             return replace(released, moving=await self.settle(SETTLE_DEADLINE_S))
+        if not dry_run:
+            await self.note_all_open()
         return released
 
     @asynccontextmanager
@@ -294,81 +311,6 @@ async def _locked(connection: Connection) -> tuple[Standing, str | None]:
 async def _moving(connection: Connection) -> list[Moving]:
     cursor = await connection.execute(_MOVING)
     return [Moving(*row) for row in await cursor.fetchall()]
-
-
-async def _apply_default(connection: Connection, decision: Release, facts: fence.Facts, proof: Proof, by: str) -> None:
-    generation = facts.standing.generation
-    kept = sorted(facts.newer | facts.overridden)
-    await connection.execute(
-        "delete from siaga.gate_exceptions where generation < %s or generation = %s and account <> all (%s)",
-        (generation, generation, kept),
-    )
-    await _copy(connection, decision.closed, facts.newer, generation, proof, by)
-    await connection.execute(
-        "update siaga.gate set is_open = true, verdict_lsn = %s, verdict_system = %s, verdict_digest = %s,"
-        " closed_count = (select count(*) from siaga.gate_exceptions where generation = %s and not is_open),"
-        " changed_at = clock_timestamp()",
-        (proof.lsn, proof.source.system_id, proof.digest, generation),
-    )
-    await _record(connection, by, "released", generation, decision.reason, decision.figures)
-
-
-async def _copy(
-    connection: Connection, closed: Mapping[str, Fault], kept: frozenset[str], generation: int, proof: Proof, by: str
-) -> None:
-    columns = "generation, account, is_open, why, entries, lsn, system, digest, changed_by"
-    async with (
-        connection.cursor() as cursor,
-        cursor.copy(f"copy siaga.gate_exceptions ({columns}) from stdin") as copy,
-    ):
-        for account, fault in closed.items():
-            if account not in kept:
-                entries = Jsonb(list(fault.entries[: fence.ENTRIES_KEPT_MAX]))
-                await copy.write_row(
-                    (
-                        generation,
-                        account,
-                        False,
-                        fault.why,
-                        entries,
-                        proof.lsn,
-                        proof.source.system_id,
-                        proof.digest,
-                        by,
-                    )
-                )
-
-
-async def _apply_named(
-    connection: Connection, decision: Release, standing: Standing, by: str, proof: Proof | None
-) -> None:
-    generation = standing.generation
-    why = decision.reason if proof else f"override by {by}: {decision.override}"
-    verdict = (proof.lsn, proof.source.system_id, proof.digest) if proof else (None, None, None)
-    await connection.execute(
-        "insert into siaga.gate_exceptions (generation, account, is_open, why, lsn, system, digest, changed_by)"
-        " select %s, a, true, %s, %s, %s, %s, %s from unnest(%s::text[]) a"
-        " on conflict (generation, account) do update set is_open = true, why = excluded.why, entries = '[]',"
-        " lsn = excluded.lsn, system = excluded.system, digest = excluded.digest,"
-        " changed_by = excluded.changed_by, changed_at = excluded.changed_at",
-        (generation, why, *verdict, by, list(decision.opened)),
-    )
-    await connection.execute(
-        "update siaga.gate set closed_count = (select count(*) from siaga.gate_exceptions"
-        " where generation = %s and not is_open), changed_at = clock_timestamp()",
-        (generation,),
-    )
-    act = "released" if proof else "released by override"
-    await _record(connection, by, act, generation, decision.reason, {"accounts": list(decision.opened)})
-
-
-async def _record(
-    connection: Connection, by: str, act: str, generation: int, reason: str, figures: Mapping[str, Any]
-) -> None:
-    await connection.execute(
-        "insert into siaga.gate_history (changed_by, act, generation, reason, figures) values (%s, %s, %s, %s, %s)",
-        (by, act, generation, reason, Jsonb(dict(figures))),
-    )
 
 
 async def _released(connection: Connection, decision: Release) -> Released:

@@ -34,7 +34,8 @@ _PRIVILEGES = """
     grant select, delete on siaga.gate_passes to siaga_gate;
     grant select, insert on siaga.gate_history to siaga_gate;
     grant select on siaga.gate_ledger to siaga_gate;
-    grant execute on function siaga.gate_version(), siaga.movements_lock(), siaga.account_gate(text) to siaga_gate;
+    grant execute on function siaga.gate_version(), siaga.movements_lock(), siaga.account_gate(text),
+        siaga.note_all_open() to siaga_gate;
 """
 
 
@@ -55,7 +56,8 @@ async def install(admin_conninfo: str, *, is_open: bool) -> None:
         await connection.execute(_PRIVILEGES)
         await connection.execute(
             "insert into siaga.gate (generation, is_open, scope_wanted, reason, raised_by)"
-            " values (1, %s, 'journal', 'the gate was installed', current_user) on conflict (id) do nothing",
+            " select 1, %s, 'journal', 'the gate was installed', session_user"
+            " where not exists (select from siaga.gate)",
             (is_open,),
         )
 
@@ -82,6 +84,8 @@ async def guard(admin_conninfo: str, ledger: LedgerMap, *, trigger: bool = True)
             "insert into siaga.gate_ledger (map) values (%s) on conflict (id) do update set map = excluded.map",
             (Jsonb(ledger.model_dump(mode="json", exclude_none=True)),),
         )
+        await connection.commit()
+        await connection.execute("select siaga.note_all_open()")
 
 
 async def _check_version(connection: psycopg.AsyncConnection) -> None:
@@ -185,16 +189,20 @@ async def _set_trigger(connection: psycopg.AsyncConnection, table: _Table, accou
     )
 
 
-# A row trigger, since only those reach every partition, those that are made later too.
+# A row trigger, since only those reach every partition, those that are made later too. Without a WHEN, which would be
+# planned anew for every statement.
 _REFUSE = sql.SQL("""
     create or replace function siaga.refuse_movements() returns trigger
     language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
     declare
-        v_closed text := siaga.closed_account(old.{account}::text, new.{account}::text);
+        v_closed text;
     begin
-        if v_closed is not null then
-            raise exception 'account % is being verified: it may not move', v_closed
-                using errcode = 'SG001', hint = 'siaga ledger accounts ' || v_closed;
+        if siaga.all_open() is not true then
+            v_closed := siaga.closed_account(old.{account}::text, new.{account}::text);
+            if v_closed is not null then
+                raise exception 'account % is being verified: it may not move', v_closed
+                    using errcode = 'SG001', hint = 'siaga ledger accounts ' || v_closed;
+            end if;
         end if;
         if tg_op = 'DELETE' then
             return old;

@@ -13,8 +13,9 @@ import psycopg
 from psycopg import sql
 
 from siaga.errors import BadInput
-from siaga.ledger.fence import Facts, Proof, Source, Standing
+from siaga.ledger.fence import Facts, Standing
 from siaga.ledger.map import LedgerMap
+from siaga.ledger.proof import Proof, Source
 
 RECENT_BYTES = 8 << 20
 RECENT_TIME = "7 days"
@@ -22,6 +23,7 @@ RECENT_ENTRIES_MAX = 100_000
 """How much of the table of entries is read for the share of movements."""
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+"""Of the gate's role, rows as tuples."""
 
 
 @dataclass(frozen=True, slots=True)

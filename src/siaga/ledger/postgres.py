@@ -31,9 +31,9 @@ class PostgresEngine:
 
     name = "postgres"
 
-    def __init__(self, ledger: Ledger, source: Source, want: Want, pace: Pace, *, sums_only: bool = False) -> None:
+    def __init__(self, ledger: Ledger, source: Source, want: Want, pace: Pace, *, parallel: bool = False) -> None:
         self._ledger, self._source, self._want, self._pace = ledger, source, want, pace
-        self._sums_only = sums_only
+        self._parallel = parallel
         self._dialect = Postgres(ledger)
         self._totals: list[CurrencyTotals] = []
         self._suspects: list[Figures] = []
@@ -93,7 +93,7 @@ class PostgresEngine:
         """For this transaction alone: hash tables in memory, no just-in-time compiler (research, section 2a)."""
         wanted = max(self._ledger.accounts.rows * GROUP_BYTES >> 20, 64)
         memory_mb = min(wanted, WORK_MEMORY_MB_MAX if self._pace.share == 1 else 64)
-        workers = "" if self._sums_only else "set local max_parallel_workers_per_gather = 0;"
+        workers = "" if self._parallel else "set local max_parallel_workers_per_gather = 0;"
         self._source.connection.execute(f"set local jit = off; {workers} set local work_mem = '{memory_mb}MB'")
 
     def _statement(self) -> str:

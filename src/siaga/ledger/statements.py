@@ -162,11 +162,12 @@ def folded(ledger: Ledger, dialect: Dialect, source: str, *, key: str | None, di
     """Sums per account of the rows that `source` reads."""
     mapped, shape = ledger.map.entries, ledger.shape
     money = {field: dialect.unit(field, ledger.decimals) for field in ("amount", "balance_before", "balance_after")}
-    inner = [money[f] + f" as {f}" if f in money else quoted(f) for f in fields_read(ledger, with_ids=digests)]
+    fields = fields_read(ledger, with_ids=digests or key is not None)
+    inner = [money[f] + f" as {f}" if f in money else quoted(f) for f in fields]
     written = dialect.joined([dialect.written(field, field in shape.texts) for field in shape.fields])
     columns = [
         "account",
-        f"{'currency' if shape.by_currency else 'null'} as key_currency",
+        f"{'currency' if shape.by_currency else 'null::text'} as key_currency",
         "count(*) as entries",
         "coalesce(sum(amount), 0) as amount_sum",
         f"{_chain_sum(ledger, dialect)} as chain",
@@ -176,8 +177,8 @@ def folded(ledger: Ledger, dialect: Dialect, source: str, *, key: str | None, di
         f"{'coalesce(sum(sequence), 0)' if mapped.sequence else '0'} as sequence_sum",
         f"{dialect.digest_sum(written, '') if digests else '0'} as digest",
         f"{dialect.digest_sum(written, key) if key else '0'} as digest_keyed",
-        f"{'min(currency)' if mapped.currency and not shape.by_currency else 'null'} as currency_low",
-        f"{'max(currency)' if mapped.currency and not shape.by_currency else 'null'} as currency_high",
+        f"{'min(currency)' if mapped.currency and not shape.by_currency else 'null::text'} as currency_low",
+        f"{'max(currency)' if mapped.currency and not shape.by_currency else 'null::text'} as currency_high",
     ]
     group = "account, currency" if shape.by_currency else "account"
     return f"select {', '.join(columns)} from (select {', '.join(inner)} from ({source}) r) u group by {group}"
@@ -237,8 +238,8 @@ def account_sums(ledger: Ledger, dialect: Dialect, source: str) -> str:
     constant = f"cast({literal(mapped.opening)} as {dialect.unit_type}) * {10**ledger.decimals}"
     columns = [
         "account",
-        f"{'currency' if shape.by_currency else 'null'} as key_currency",
-        f"{'currency' if mapped.currency else 'null'} as account_currency",
+        f"{'currency' if shape.by_currency else 'null::text'} as key_currency",
+        f"{'currency' if mapped.currency else 'null::text'} as account_currency",
         f"{dialect.unit('balance', ledger.decimals)} as balance",
         f"{dialect.unit('opening', ledger.decimals) if opening else constant} as opening",
         f"{'version' if mapped.version else 'null'} as version",
@@ -247,14 +248,24 @@ def account_sums(ledger: Ledger, dialect: Dialect, source: str) -> str:
     return f"select {', '.join(columns)} from ({source}) r"
 
 
+def chain_of(ledger: Ledger, dialect: Dialect) -> str:
+    """The chain of an account with so many `entries` that leads from `opening` to `balance`."""
+    if not _has_chain(ledger):
+        return "0"
+    first = ledger.map.entries.first_sequence
+    last = _link(ledger, dialect, f"{first - 1} + entries", "balance")
+    start = _link(ledger, dialect, str(first - 1), "opening")
+    return f"{dialect.wide(last)} - {dialect.wide(start)}"
+
+
 def judged(ledger: Ledger, dialect: Dialect, entry_sums: str, account_rows: str) -> str:
     """One row an account: its figures and whether it is `right`."""
     no_entries = ", ".join(f"0 as {name}" for name in SUMS)
     both = (
-        f"select account, key_currency, null as account_currency, 0 as rows, null as balance, null as opening, "
+        f"select account, key_currency, null::text as account_currency, 0 as rows, null as balance, null as opening, "
         f"null as version, 0 as system, {', '.join(SUMS)}, currency_low, currency_high from ({entry_sums}) e "
         f"union all select account, key_currency, account_currency, 1, balance, opening, version, system, "
-        f"{no_entries}, null, null from ({account_rows}) a"
+        f"{no_entries}, null::text, null::text from ({account_rows}) a"
     )
     grouped = (
         f"select account, key_currency, max(account_currency) as account_currency, sum(rows) as rows, "
@@ -264,11 +275,7 @@ def judged(ledger: Ledger, dialect: Dialect, entry_sums: str, account_rows: str)
     )
     mapped = ledger.map
     first = mapped.entries.first_sequence
-    holds = "true"
-    if _has_chain(ledger):
-        last = _link(ledger, dialect, dialect.whole(f"{first - 1} + entries"), "balance")
-        start = _link(ledger, dialect, dialect.whole(str(first - 1)), "opening")
-        holds = f"chain = {dialect.wide(last)} - {dialect.wide(start)}"
+    holds = f"chain = {chain_of(ledger, dialect)}" if _has_chain(ledger) else "true"
     right = ["rows = 1", "unreadable = 0", "arithmetic = 0", "opening + amount_sum = balance", "account is not null"]
     if mapped.accounts.version:
         right.append(f"version = {first - 1} + entries")

@@ -36,22 +36,30 @@ def faults(figures: Figures, steps: Sequence[Step], ledger_map: LedgerMap, decim
     found: list[EntryFault] = []
     broken: list[Break] = []
     extra: Break | None = None
-    for step in steps:
+    before: Break | None = None
+    for place, step in enumerate(steps):
         previous = step.previous_sequence if step.previous_sequence is not None else first - 1
         here = Break(step, _left(step, figures, extra))
         if step.unreadable or step.sequence is None or step.amount is None:
             found.append(_fault(step, Fault.UNREADABLE, "a value that an entry cannot have (NULL, NaN, too precise)"))
         elif step.sequence <= previous:
-            extra = _misfit(here, broken)
-            found.append(
-                _fault(extra.step, Fault.EXTRA, f"sequence {extra.step.sequence} is taken, or comes too early")
-            )
+            twin = before if before is not None and before.step.sequence == step.sequence else None
+            follower = steps[place + 1] if place + 1 < len(steps) else None
+            if twin is not None and _fits(twin.left, step, follower, figures) > _twin_fits(twin, follower, figures):
+                broken = [b for b in broken if b is not twin]
+                found.append(_extra(twin.step))
+                here = Break(step, twin.left)
+                broken += [here] if step.before != here.left else []
+            else:
+                extra = Break(step, twin.step.after if twin is not None else here.left)
+                found.append(_extra(step))
         elif step.sequence > previous + 1:
             found.append(_gap(previous + 1, step.sequence - 1, step.before, here.left, decimals))
         elif step.before is not None and step.before != here.left:
             broken.append(here)
         elif step.before is not None and step.after is not None and step.before + step.amount != step.after:
             found.append(_altered_amount(here, decimals))
+        before = here
     found += _breaks(figures, broken, decimals)
     found += _ending(figures, steps, first, decimals)
     return sorted(found, key=lambda fault: (fault.sequence is None, fault.sequence or 0))
@@ -77,13 +85,25 @@ def _left(step: Step, figures: Figures, extra: Break | None) -> int | None:
     return extra.left if extra is not None and follows_extra else step.previous_after
 
 
-def _misfit(second: Break, broken: list[Break]) -> Break:
-    """Of two entries with one sequence, the one that does not follow from the entry before both."""
-    one = next((b for b in broken if b.step.sequence == second.step.sequence), None)
-    if one is not None and second.step.before == one.left:
-        broken.remove(one)
-        return one
-    return second
+def _fits(left: int | None, second: Step, follower: Step | None, figures: Figures) -> int:
+    """How well the second of two entries with one sequence fits its place, on either side.
+
+    The follower is listed only where it does not follow from the second, or is the account's last entry.
+    """
+    if second.last:
+        return (second.before == left) + (second.after == figures.balance)
+    follows = follower is None or follower.previous_after != second.after or follower.before == second.after
+    return (second.before == left) + follows
+
+
+def _twin_fits(twin: Break, follower: Step | None, figures: Figures) -> int:
+    """The same of the first of them."""
+    after = figures.balance if follower is None else follower.before
+    return (twin.step.before == twin.left) + (twin.step.after == after)
+
+
+def _extra(step: Step) -> EntryFault:
+    return _fault(step, Fault.EXTRA, f"sequence {step.sequence} is taken, or too early")
 
 
 def _gap(first: int, last: int, before: int | None, previous_after: int | None, decimals: int) -> EntryFault:

@@ -32,6 +32,11 @@ def config_path(layout: Layout) -> Path:
     return layout.directory("config") / "journal.json"
 
 
+def status_path(layout: Layout) -> Path:
+    """Where the consumer says how it stands: beside the sockets, since its own disk may be full."""
+    return layout.place.run / "journal.json"
+
+
 def replay_path(layout: Layout) -> Path:
     """How lost transactions are given back."""
     return layout.directory("config") / "replay.json"
@@ -51,7 +56,7 @@ async def prepare(host: Host, layout: Layout, server: str) -> None:
         "conninfo": f"host={hosts} port={ports} dbname={database} user={ROLE}",
         "password_file": str(layout.secret("postgres-journal")),
         "failover": True,
-        "status": str(layout.place.run / "journal.json"),
+        "status": str(status_path(layout)),
     }
     pooler, _, port = layout.address("pgbouncer").rpartition(":")
     replay = {

@@ -141,12 +141,12 @@ def resolve(place: Home, site: Site, ports: Mapping[str, int]) -> Layout:
             "sessions": site.sessions.model_copy(
                 update={"servers": tuple(s.model_copy(update={"address": at(s.name)}) for s in site.sessions.servers)}
             ),
-            "controller": site.controller.model_copy(
-                update={"address": at(CONTROL_DATABASE) if state_servers(site) else None}
-            ),
             "vendors": tuple(v.model_copy(update={"url": f"http://{at(f'vendor-{v.name}')}"}) for v in site.vendors),
         }
     )
+    if state_servers(site):
+        controller = site.controller.model_copy(update={"address": at(CONTROL_DATABASE)})
+        resolved = resolved.model_copy(update={"controller": controller})
     return Layout(place=place, site=resolved, ports=dict(ports))
 
 

@@ -18,6 +18,7 @@ from siaga.evidence.model import Record
 from siaga.runbooks.appointments import Appointment, Occurrence, Tenure, from_document, to_document
 from siaga.runbooks.calendar import TERMINAL, WRONG_CLOCK_AHEAD, Hold, Settled, State, Verdict
 from siaga.runbooks.freezes import Freeze
+from siaga.runbooks.order import CONTROLLER
 
 
 class Kind(StrEnum):
@@ -40,7 +41,6 @@ class Kind(StrEnum):
     WITHDRAWN = "calendar.withdrawn"
 
 
-CONTROLLER = "controller"
 _KIND_OF = {
     State.DONE: Kind.DONE,
     State.UNDONE: Kind.UNDONE,

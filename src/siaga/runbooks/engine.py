@@ -8,17 +8,20 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from siaga.errors import Refused
+from siaga.errors import Refused, Unreachable
 from siaga.runbooks import archive, sqlite
 from siaga.runbooks.archive import Archive, Standing
 from siaga.runbooks.clock import SteadyClock
 from siaga.runbooks.dbos import OPEN, Row
-from siaga.runbooks.journal import Journal, Place, SqliteFile
+from siaga.runbooks.journal import Journal, Place, SqliteFile, Stopped
 from siaga.runbooks.model import Document, Manner, Runbook
 from siaga.runbooks.order import Order, judge_document, judge_parameters, judge_request, known, to_document
 from siaga.runbooks.plan import plan
 from siaga.runbooks.run import Choice
 from siaga.runbooks.runner import Runner, Wiring
+
+START_S = 8.0
+"""Less than the CLI waits for an answer."""
 
 
 class Engine:
@@ -119,8 +122,18 @@ class Engine:
                 requested_at=now,
                 onset=onset,
             )
-            await asyncio.to_thread(self._runner.start, run, to_document(order))
+            await self._write_down(order)
         return {"run": run, "first": True}
+
+    async def _write_down(self, order: Order) -> None:
+        try:
+            async with asyncio.timeout(START_S):
+                await asyncio.to_thread(self._runner.start, order.run, to_document(order))
+        except (TimeoutError, Stopped):
+            raise Unreachable(
+                f"run `{order.run}` could not be written into the journal within {START_S:g} s",
+                hint=f"It may begin when the journal answers again: see `siaga runs show {order.run}`.",
+            ) from None
 
     # Looking and speaking -------------------------------------------------------------------------------
 

@@ -22,6 +22,8 @@ from siaga.runbooks.words import Word
 FILE_NAME = "runbooks.sqlite"
 """Within the controller's state directory."""
 PROBE_INTERVAL_S = 0.5
+_FILLER = "x" * 262_144
+"""Less might find room where a turn finds none. SQLite keeps it as free pages: a reserve for a disk that fills up."""
 _log = structlog.get_logger()
 
 
@@ -45,8 +47,11 @@ class PostgresDatabase:
 Place = SqliteFile | PostgresDatabase
 
 
-class Stopped(BaseException):
-    """The engine closes. No `Exception`, so that DBOS records nothing: the run goes on at the next start."""
+class Stopped(SystemExit):
+    """The engine closes: ends the thread it is raised in, without a word.
+
+    No `Exception`, so that DBOS records nothing, and the run goes on at the next start.
+    """
 
 
 class Journal:
@@ -73,9 +78,10 @@ class Journal:
             "siaga_probe",
             self._metadata,
             sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-            sa.Column("count", sa.BigInteger, nullable=False),
+            sa.Column("filler", sa.Text, nullable=False),
         )
         self._closing = threading.Event()
+        self._stoppable: set[int] = set()
         self.trouble = ""
         """What is wrong with the place now; empty when nothing is known to be."""
 
@@ -86,7 +92,7 @@ class Journal:
                 connection.execute(sa.schema.CreateSchema(self.schema, if_not_exists=True))
             self._metadata.create_all(connection)
             if connection.execute(sa.select(self._probes.c.id)).first() is None:
-                connection.execute(sa.insert(self._probes).values(id=1, count=0))
+                connection.execute(sa.insert(self._probes).values(id=1, filler=""))
 
     def close(self) -> None:
         """Let go of every connection; whoever waits for the place to come back is stopped."""
@@ -131,9 +137,10 @@ class Journal:
     # Trouble --------------------------------------------------------------------------------------------
 
     def probe(self) -> None:
-        """One small durable write; Unreachable when it does not go through."""
-        with answering(), self.engine.begin() as connection:
-            connection.execute(sa.update(self._probes).values(count=self._probes.c.count + 1))
+        """A write as large as several turns, on disk; Unreachable when it does not go through."""
+        for filler in (_FILLER, ""):
+            with answering(), self.engine.begin() as connection:
+                connection.execute(sa.update(self._probes).values(filler=filler))
 
     def patient_engine(self) -> sa.Engine:
         """Connections for DBOS: when the place goes away they wait until it is back, however long that takes.
@@ -152,22 +159,35 @@ class Journal:
                 # Or we would wait for our own lock.
                 with contextlib.suppress(Exception):
                     context.connection.connection.rollback()
-            self._outlast(str(error))
-            if driver is sqlite:
+            self._outlast(_first_line(error))
+            if driver is sqlite and not self._closing.is_set():
                 raise sqlite.retriable(error)
 
         return engine
 
+    def stop_this_thread(self) -> None:
+        """At the end, raise Stopped in the calling thread if it still waits for the place to come back."""
+        self._stoppable.add(threading.get_ident())
+
     def _outlast(self, why: str) -> None:
-        _log.error("the journal of runs can't be written, runs stand still", why=why)
-        self.trouble = why
-        while not self._closing.wait(PROBE_INTERVAL_S):
-            with contextlib.suppress(Unreachable):
-                self.probe()
-                _log.info("the journal of runs can be written again")
-                self.trouble = ""
+        while not self._writable():
+            if not self.trouble:
+                _log.error("the journal of runs can't be written, runs stand still", why=why)
+            self.trouble = why
+            if self._closing.wait(PROBE_INTERVAL_S):
+                if threading.get_ident() in self._stoppable:
+                    raise Stopped
                 return
-        raise Stopped
+        if self.trouble:
+            _log.info("the journal of runs can be written again")
+            self.trouble = ""
+
+    def _writable(self) -> bool:
+        try:
+            self.probe()
+        except Unreachable:
+            return False
+        return True
 
 
 def _create_engine(place: Place) -> sa.Engine:
@@ -184,8 +204,12 @@ def answering() -> Iterator[None]:
     except sa.exc.IntegrityError:
         raise
     except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
-        said = str(getattr(error, "orig", error)).strip() or type(error).__name__
         raise Unreachable(
-            f"the journal of runs does not answer: {said.splitlines()[0]}",
+            f"the journal of runs does not answer: {_first_line(getattr(error, 'orig', error))}",
             hint="Look at its disk, or at its PostgreSQL; runs go on by themselves when it is back.",
         ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    said = str(error).strip()
+    return said.splitlines()[0] if said else type(error).__name__

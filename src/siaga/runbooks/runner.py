@@ -133,11 +133,13 @@ class Runner:
 
     def start(self, run: str, order: Document) -> None:
         """Write the run down and begin it; blocks until it is in the journal."""
+        self._journal.stop_this_thread()
         self._journal.probe()
         self._workflows.start(run, order)
 
     def _carry_out(self, document: Document) -> Document:
         """The one workflow: take turns until the run has ended."""
+        self._journal.stop_this_thread()
         order = from_document(document)
         live = Live(order, self._runbooks.get(order.runbook), RunState(steps=order.steps))
         self._live[order.run] = live

@@ -28,7 +28,11 @@ _PASSING = (
 
 
 def module(names: Sequence[str] = _MODULES) -> ModuleType:
-    """A driver whose SQLite is new enough; the standard library's where it is."""
+    """A driver whose SQLite is new enough; the standard library's where it is.
+
+    Whoever opens the journal in the engine's process takes this one: two SQLite libraries in one process don't see
+    each other's locks, and the first that closes the file drops those of the other.
+    """
     found = []
     for name in names:
         with contextlib.suppress(ImportError):

@@ -45,9 +45,9 @@ def load(path: Path) -> Site:
 def to_json(site: Site) -> str:
     """The site as JSON, for the platform's state directory.
 
-    Without what is at its default, so that an older siaga reads it as long as nothing new is used.
+    Without what nobody has set, so that an older siaga reads it as long as nothing new is used.
     """
-    return site.model_dump_json(indent=2, exclude_defaults=True)
+    return site.model_dump_json(indent=2, exclude_unset=True)
 
 
 def from_json(text: str, *, origin: str = "site") -> Site:

@@ -12,7 +12,16 @@ from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StrictBool, StrictStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    StrictBool,
+    StrictStr,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from whenever import PlainDateTime
 
@@ -22,6 +31,7 @@ from siaga.sop.limits import TimeOfDay
 from siaga.sop.modes import Mode
 
 SECONDS_MAX = 7 * 24 * 3600
+YEAR_MIN, YEAR_MAX = 2000, 2200
 UPDATE_DATABASE = "update-database"
 """The appointment, and runbook, of PMT-2.1."""
 
@@ -47,19 +57,16 @@ def _moment(value: object) -> datetime:
             found = datetime.fromisoformat(value) if "T" in value else date.fromisoformat(value)
         except ValueError:
             found = None
-    if isinstance(found, datetime):
-        return found
-    if isinstance(found, date):
-        return datetime.combine(found, time())
-    raise PydanticCustomError("moment", "a date or a time, such as 2026-12-24 or 2026-12-24T18:00:00+07:00")
+    if not isinstance(found, date) or not YEAR_MIN <= found.year <= YEAR_MAX:
+        raise PydanticCustomError("moment", "a date or a time, such as 2026-12-24 or 2026-12-24T18:00:00+07:00")
+    return found if isinstance(found, datetime) else datetime.combine(found, time())
 
 
 def _last_moment(value: object) -> datetime:
-    whole_day = (isinstance(value, date) and not isinstance(value, datetime)) or (
-        isinstance(value, str) and "T" not in value
-    )
+    moment = _moment(value)
+    whole_day = "T" not in value if isinstance(value, str) else not isinstance(value, datetime)
     # "until the 26th" means that the 26th is frozen too.
-    return _moment(value) + timedelta(days=1) if whole_day else _moment(value)
+    return moment + timedelta(days=1) if whole_day else moment
 
 
 def _expression(text: str) -> str:
@@ -70,8 +77,14 @@ def _expression(text: str) -> str:
     return text
 
 
+def _scalar(value: object) -> str | int | bool:
+    if not isinstance(value, str | int):
+        raise PydanticCustomError("scalar", "text in quotes, a whole number, true or false")
+    return value
+
+
 def _modes(value: object) -> object:
-    clauses, modes = set(ClauseId), set(Mode)
+    clauses, modes = tuple(ClauseId), tuple(Mode)
     if not isinstance(value, Mapping) or not all(key in clauses and value[key] in modes for key in value):
         raise PydanticCustomError(
             "modes", 'clauses with a mode each, such as "PMT-2.1" = "approve" (observe, advise, approve or act)'
@@ -86,6 +99,7 @@ Moment = Annotated[datetime, BeforeValidator(_moment), PlainSerializer(datetime.
 LastMoment = Annotated[datetime, BeforeValidator(_last_moment), PlainSerializer(datetime.isoformat, return_type=str)]
 Seconds = Annotated[float, Field(gt=0, le=SECONDS_MAX, allow_inf_nan=False)]
 Minutes = Annotated[int, Field(strict=True, ge=0, le=24 * 60)]
+Scalar = Annotated[str | int | bool, PlainValidator(_scalar)]
 ModesMax = Annotated[dict[ClauseId, Mode], BeforeValidator(_modes)]
 
 
@@ -101,7 +115,7 @@ class ScheduledRunbook(Strict):
     zone: Zone
     last_start_before_end_min: Minutes = 20
     hard_stop_before_end_min: Minutes = 5
-    parameters: dict[str, str | int | bool] = {}
+    parameters: dict[str, Scalar] = {}
     only_at_low_traffic: StrictBool = False
 
     @model_validator(mode="after")

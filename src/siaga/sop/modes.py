@@ -16,6 +16,19 @@ WITNESS_AGE_S_MAX = 10.0
 """What a witness saw longer ago says nothing about now."""
 
 
+def demand_reason(reason: str, what: str) -> str:
+    """The reason, without the space around it; BadInput when there is none."""
+    if not reason.strip():
+        raise BadInput(f"{what}: no reason given, expected one", hint="Say why; it goes into the evidence.")
+    return reason.strip()
+
+
+def demand_person(actor: str, what: str) -> None:
+    """Refused for whoever is no person: what lets the platform do more by itself is nothing it may decide."""
+    if actor in AUTOMATIC:
+        raise Refused(f"{what}: asked by `{actor or 'nobody'}`, expected a person", hint="A person has to do it.")
+
+
 class Mode(StrEnum):
     """How far a clause may go by itself."""
 

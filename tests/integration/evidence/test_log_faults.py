@@ -61,6 +61,7 @@ class FaultyStore(FileStore):
         self.go_on = threading.Event()
         self.go_on.set()
         self.fails_after_writing: OSError | None = None
+        self.recoveries = 0
 
     def append(self, lines: Sequence[bytes], at: Position, *, fresh: bool) -> None:
         assert self.go_on.wait(30)
@@ -71,6 +72,7 @@ class FaultyStore(FileStore):
             raise self.fails_after_writing
 
     def recover(self, at: Position) -> None:
+        self.recoveries += 1
         if self.fails_after_writing is not None:
             raise self.fails_after_writing
         super().recover(at)
@@ -101,7 +103,8 @@ async def test_many_segments_give_the_same_proofs_as_one_tree(
     for _ in range(60):
         await log.append(a_record())
         roots[log.size] = (log.root(log.size), log.chain(log.size))
-    assert len(Segments(tmp_path / "evidence").segments()) > 3
+    starts = [first for first, _ in Segments(tmp_path / "evidence").segments()]
+    assert len(starts) > 3
     for old, (root, chain) in roots.items():
         assert (log.root(old), log.chain(old)) == (root, chain)
         assert verify_consistency(old, root, 60, roots[60][0], log.consistency(old, 60))
@@ -109,6 +112,7 @@ async def test_many_segments_give_the_same_proofs_as_one_tree(
     for number in (0, 7, 30, 59):
         leaf = leaf_hash(lines[number][65:])
         assert verify_inclusion(leaf, number, 60, roots[60][0], log.inclusion(number, 60))
+    assert log.root(starts[1]) == roots[starts[1]][0]
     with pytest.raises(ValueError, match="size 61, expected 0 to 60"):
         log.root(61)
 
@@ -242,10 +246,10 @@ async def test_a_log_that_does_not_hold_refuses_records_and_notes_exempt_acts(
     await damaged.append_exempt(a_record("test.acted"))
     assert damaged.describe()["exempt_waiting"] == 1
     assert damaged.describe()["exempt_in_memory"] == 0
-    await damaged.close()
     path.write_bytes(whole)
-    repaired = await open_log()
-    await until(lambda: repaired.size == 6, "the exempt act is in the log")
+    await damaged.open()
+    await until(lambda: damaged.size == 6, "the exempt act is in the log")
+    await damaged.close()
     assert documents(tmp_path)[5]["kind"] == "test.acted"
 
 
@@ -313,6 +317,25 @@ async def test_what_was_not_acknowledged_for_a_failed_fsync_is_not_in_the_log(
     assert (await open_log()).size == 6
 
 
+async def test_an_exempt_act_whose_fsync_failed_is_written_again_once(
+    open_log: OpenLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "RETRY_S", 0.05)
+    monkeypatch.setattr("siaga.evidence.exempt.RETRY_S", 0.05)
+    store = FaultyStore(tmp_path / "evidence")
+    log = await open_log(store)
+    await appended(log, 3)
+    store.fails_after_writing = OSError(errno.EIO, os.strerror(errno.EIO))
+    await log.append_exempt(a_record("test.acted"))
+    await until(lambda: store.recoveries >= 3, "it was tried again and again")
+    assert log.describe()["exempt_waiting"] == 1
+    assert [record["kind"] for record in documents(tmp_path)][3:] == ["test.acted"]
+    store.fails_after_writing = None
+    await until(lambda: log.describe()["exempt_waiting"] == 0, "the exempt act is in the log")
+    await log.close()
+    assert [record["kind"] for record in documents(tmp_path)].count("test.acted") == 1
+
+
 async def test_a_disk_that_hangs_is_told_and_holds_up_no_exempt_act(open_log: OpenLog, tmp_path: Path) -> None:
     store = FaultyStore(tmp_path / "evidence")
     log = await open_log(store, deadline_s=0.3)
@@ -330,6 +353,22 @@ async def test_a_disk_that_hangs_is_told_and_holds_up_no_exempt_act(open_log: Op
     kinds = [record["kind"] for record in documents(tmp_path)]
     assert kinds.count("test.acted") == 1
     assert "test.refused" not in kinds
+
+
+async def test_a_fault_that_nobody_foresaw_is_told_and_refuses_everything_after(
+    open_log: OpenLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await open_log()
+    await appended(log, 3)
+    monkeypatch.setattr(tail.Tail, "commit", lambda self, records: 1 // 0)
+    with pytest.raises(Unrecorded, match="is not known"):
+        await log.append(a_record())
+    with pytest.raises(Unrecorded, match="its writer has ended"):
+        await log.append(a_record())
+    assert not log.describe()["recording"]
+    await log.close()
+    monkeypatch.undo()
+    assert await (await open_log()).append(a_record()) == 3
 
 
 async def test_nobody_who_gave_up_waiting_is_written_later(open_log: OpenLog, tmp_path: Path) -> None:

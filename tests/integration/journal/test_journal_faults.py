@@ -115,7 +115,9 @@ def test_an_altered_segment_is_named_with_what_it_holds(ledger: Ledger, new_jour
         journal.contents()
 
 
-def test_many_small_segments_under_kill_hold_everything_once(ledger: Ledger, new_journal: Callable[..., Journal]) -> None:
+def test_many_small_segments_under_kill_hold_everything_once(
+    ledger: Ledger, new_journal: Callable[..., Journal]
+) -> None:
     journal = new_journal(ledger, log_bytes_max=3000)
     for _ in range(6):
         journal.start()
@@ -135,7 +137,12 @@ def test_many_small_segments_under_kill_hold_everything_once(ledger: Ledger, new
     ("change", "named"),
     [
         ("alter table bank.entries rename column balance_after to after", "no column `balance_after`"),
-        ("alter table bank.entries alter column amount type numeric", "column `amount`"),
+        (
+            # The server itself refuses it while the column is published: somebody got round that.
+            "drop publication siaga_journal_entries; alter table bank.entries alter column amount type numeric; "
+            "create publication siaga_journal_entries for table bank.entries",
+            "column `amount`",
+        ),
         ("alter table bank.entries rename to movements", "bank.movements"),
     ],
 )
@@ -153,7 +160,6 @@ def test_a_schema_change_it_cannot_follow_stops_it_loudly(
 def test_a_schema_change_that_does_not_matter_is_followed(journal: Journal, ledger: Ledger) -> None:
     ledger.move(1, 2)
     ledger.query("alter table bank.entries add column note text default 'x'")
-    ledger.query("alter table bank.transfers alter column kind type varchar")
     ledger.move(1, 2)
     journal.catch_up()
     assert len(journal.entries()) == 4
@@ -189,7 +195,9 @@ def test_wrong_credentials_are_told_without_the_password(ledger: Ledger, new_jou
     journal.await_state("streaming")
 
 
-def test_a_full_disk_stops_acknowledging_and_nothing_is_lost(ledger: Ledger, new_journal: Callable[..., Journal]) -> None:
+def test_a_full_disk_stops_acknowledging_and_nothing_is_lost(
+    ledger: Ledger, new_journal: Callable[..., Journal]
+) -> None:
     journal = new_journal(ledger)
     journal.configure()
     journal.directory.mkdir()
@@ -210,7 +218,9 @@ def test_a_full_disk_stops_acknowledging_and_nothing_is_lost(ledger: Ledger, new
     assert journal.status()["gaps"] == []
 
 
-def test_a_hung_server_is_left_and_found_again(new_postgres: Callable[..., Postgres], new_journal: Callable[..., Journal]) -> None:
+def test_a_hung_server_is_left_and_found_again(
+    new_postgres: Callable[..., Postgres], new_journal: Callable[..., Journal]
+) -> None:
     postgres = new_postgres(wal_sender_timeout="1s")
     postgres.start()
     ledger = create_ledger(postgres, "bank")
@@ -274,17 +284,19 @@ def test_a_promotion_forks_the_way_and_names_what_was_lost(
         journal.catch_up()
         # The slot is copied now and then; only a copy that is not temporary any more survives the promotion.
         ready = "select 1 from pg_replication_slots where slot_name = %s and not temporary and synced"
-        green.query("select pg_sync_replication_slots()") if False else None
         wait_until(lambda: green.query(ready, journal.slot) == [(1,)], "the slot is copied", 30)
         wait_until(lambda: _replayed(green) >= journal.confirmed(), "the replica has replayed")
-        green.query("select pg_wal_replay_pause()")
-        wait_until(lambda: green.query("select pg_get_wal_replay_pause_state()") == [("paused",)], "replay is paused")
         _cut_off(green)
         lost = [ledger.move(1, 2, key="lost-1"), ledger.move(3, 4, kind="deposit", key="lost-2")]
         journal.catch_up()
         wait_until(lambda: journal.contents().standing.acknowledged > 0, "the quorum is noted")
+        # A server that stands is compared by position; what lies beyond is left out, and would be lost with blue.
+        standing = _compare(Journal(Ledger(green, "bank"), journal.home, journal.settings))
+        assert standing.matches, standing.differences
+        assert standing.snapshot is None
+        assert standing.left_out == 6
+        assert {e.key for e in beyond.beyond(journal.contents(), standing.lsn, load_map(MAP).transactions)} == set(lost)
         blue.server.kill()
-        green.query("select pg_wal_replay_resume()")
         green.query("select pg_promote()")
         journal.await_state("streaming")
         wait_until(lambda: journal.status()["position"]["timeline"] == 2, "the journal follows")

@@ -17,7 +17,8 @@ from pathlib import Path
 import psycopg
 
 from siaga.controller.leadership import NotLeading
-from siaga.controller.leadership_postgres import PostgresLeadership, this_process
+from siaga.controller.leadership_postgres import PostgresLeadership
+from siaga.controller.leadership_process import this_process
 from siaga.controller.leadership_row import session_name
 
 FENCED_ACT = """
@@ -35,7 +36,9 @@ async def contend(name: str, acts: Path) -> int:
     if machine:
         # Pretends to be on another machine: then nobody may kill its pid.
         me = replace(me, machine=machine, host=machine)
-    leadership = PostgresLeadership(conninfo, me, loop_silent_s_max=LOOP_SILENT_S_MAX)
+    leadership = PostgresLeadership(
+        conninfo, me, epoch_file=acts.with_name("epoch"), loop_silent_s_max=LOOP_SILENT_S_MAX
+    )
     leaving = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leaving.set)
     # SIGUSR1 hangs our own event loop, as an endless loop in a service would.

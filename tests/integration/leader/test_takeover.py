@@ -6,11 +6,13 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from contest import Contest, StateServer
 
-from siaga.controller.leadership_postgres import PostgresLeadership, this_process
+from siaga.controller.leadership_postgres import PostgresLeadership
+from siaga.controller.leadership_process import this_process
 from siaga.errors import BadInput
 
 STOPPED_S = 5.0
@@ -131,31 +133,47 @@ def test_when_all_start_at_once_on_an_empty_database_one_leads_and_later_ones_ch
     contest.judge()
 
 
-async def test_while_postgresql_is_away_a_standby_says_that_nobody_leads() -> None:
-    standby = PostgresLeadership("host=127.0.0.1 port=1 dbname=x user=x", this_process("a"))
-    await _says(standby, "nobody leads, nobody acts")
+async def test_while_postgresql_is_away_a_standby_says_that_nobody_leads(tmp_path: Path) -> None:
+    standby = PostgresLeadership(
+        "host=127.0.0.1 port=1 dbname=x user=x", this_process("a"), epoch_file=tmp_path / "epoch"
+    )
+    await _says(standby, "nobody leads and nobody acts")
     assert standby.describe()["state_reachable"] is False
     assert standby.valid() is False
 
 
-async def test_a_standby_that_is_not_let_in_says_so_without_the_password(state_server: StateServer) -> None:
+async def test_a_standby_that_is_not_let_in_says_so_without_the_password(
+    state_server: StateServer, tmp_path: Path
+) -> None:
     state = state_server.create("strangers")
     state.query("create role stranger")
     conninfo = state.conninfo.replace("user=siaga_state", "user=stranger password=hunter2")
-    standby = PostgresLeadership(conninfo, this_process("a"))
+    standby = PostgresLeadership(conninfo, this_process("a"), epoch_file=tmp_path / "epoch")
     await _says(standby, 'role "stranger" is not permitted to log in')
     assert "hunter2" not in str(standby.describe())
 
 
-async def test_a_state_that_a_much_newer_version_wrote_is_left_alone(begin: Callable[..., Contest]) -> None:
+async def test_a_state_that_a_much_newer_version_wrote_is_left_alone(
+    begin: Callable[..., Contest], tmp_path: Path
+) -> None:
     contest = begin("a", same_machine=True)
     contest.leader()
     contest.stop()
     contest.database.query("update siaga_state.leader set format = 99, siaga = '9.9'")
-    late = PostgresLeadership(contest.database.conninfo, this_process("b"))
+    late = PostgresLeadership(contest.database.conninfo, this_process("b"), epoch_file=tmp_path / "epoch")
     with pytest.raises(BadInput, match=r"state format 99, written by siaga 9\.9"):
         await late.lead()
     assert contest.database.query("select epoch from siaga_state.leader") == [(1,)]
+
+
+def test_after_the_database_was_lost_epochs_still_grow(begin: Callable[..., Contest]) -> None:
+    contest = begin("a", same_machine=True)
+    first = contest.leader()
+    contest.stop()
+    # As a database restored from yesterday, or made anew.
+    contest.database.query("update siaga_state.leader set epoch = 0, released = true")
+    contest.start("a")
+    assert contest.wait_for_successor(first).epoch == first.epoch + 1
 
 
 async def _says(standby: PostgresLeadership, words: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from fence_server import APPLICATION, LEDGER, MAP, Cluster, Ledger
+from fence_server import APPLICATION, FRESH, LEDGER, MAP, Cluster, Ledger
 from wallet_servers import Server, wait_until
 
 from siaga.errors import BadInput
@@ -60,6 +60,48 @@ async def test_an_application_that_forgets_to_ask_is_refused_by_the_trigger(one_
     assert refused.value.sqlstate == "SG001"
     assert one_closed.query("select * from shop.entries") == before
     assert one_closed.move("acc-2", "acc-3") is None
+
+
+async def test_the_word_that_everything_is_open_ends_with_any_change_and_with_the_server(ledger: Ledger) -> None:
+    """It spares movements the look at the tables, so it must never outlive what it says."""
+    said = "select coalesce(siaga.all_open(), false)"
+    assert ledger.query(said) == [(False,)]
+    for change in (
+        "update siaga.gate set is_open = false, generation = 2",
+        "set session_replication_role = replica; update siaga.gate set is_open = false, generation = 2",
+        "delete from siaga.gate",
+        "truncate siaga.gate",
+        "begin; update siaga.gate set closed_count = 1; rollback",
+    ):
+        ledger.query(FRESH)
+        assert await ledger.gate.note_all_open() is True
+        assert ledger.query(said) == [(True,)]
+        assert ledger.move() is None
+        ledger.query(change)
+        assert ledger.query(said) == [(False,)], change
+    ledger.query(FRESH)
+    assert await ledger.gate.note_all_open() is True
+    ledger.cluster.end()
+    ledger.cluster.start()
+    assert ledger.query(said) == [(False,)]
+    assert ledger.move() is None
+
+
+async def test_the_word_is_not_given_before_the_opening_is_committed(ledger: Ledger) -> None:
+    await ledger.raised()
+    assert await ledger.gate.note_all_open() is False
+    with psycopg.connect(ledger.admin) as connection:
+        connection.execute("update siaga.gate set is_open = true, verdict_lsn = '0/1'")
+        assert connection.execute("select siaga.note_all_open()").fetchone() == (False,)
+        connection.rollback()
+    assert ledger.move() == "acc-1"
+    bad = {"account": "acc-1", "failed_checks": ["balance"], "entries": []}
+    await ledger.gate.release(ledger.proof(verdict="mismatch", mismatched=[bad]), by="ann")
+    assert ledger.query("select siaga.all_open()") == [(False,)]
+    await ledger.gate.release(ledger.proof(), by="ann", dry_run=True)
+    assert ledger.query("select siaga.all_open()") == [(False,)]
+    await ledger.gate.release(ledger.proof(), by="ann")
+    assert ledger.query("select siaga.all_open()") == [(True,)]
 
 
 async def test_without_its_row_the_gate_is_an_error_and_never_open(ledger: Ledger) -> None:
@@ -160,6 +202,7 @@ async def test_an_apply_worker_is_not_refused_and_the_gate_itself_is_replicated(
         ready = "select count(*) from pg_subscription_rel where srsubstate <> 'r'"
         wait_until(lambda: green.query(ready) == [(0,)], "all tables are in step", 30)
         blue.move("acc-1", "acc-2")
+        assert await green.gate.note_all_open() is True
         generation = await blue.raised()
         bad = {"account": "acc-1", "failed_checks": ["balance"], "entries": []}
         await blue.gate.release(blue.proof(verdict="mismatch", mismatched=[bad]), by="ann")

@@ -1,8 +1,9 @@
 """Kills whoever carries out a run at every moment of it, with SIGKILL, and looks at what was done in the end.
 
 A moment is a named point: before every check, act, undo, record and journal entry, after every act and undo, and
-whatever inner point an act names itself; what comes between two moments leaves nothing behind. Each life of the process ends at the first moment at which none before it died, so that one run
-meets every moment once, those included that only a recovery brings. A runbook is covered by being listed.
+whatever inner point an act names itself; what lies between two moments leaves nothing behind. Each life of the process
+ends at the first moment at which none before it died, so that one run meets every moment once, those included that only
+a recovery brings. A runbook is covered by being listed.
 """
 
 from __future__ import annotations

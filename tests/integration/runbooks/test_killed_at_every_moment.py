@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import statistics
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
-from runbooks.killable import LISTED
 from runbooks.kill_matrix import Case, drive_and_kill, judge
+from runbooks.killable import LISTED
 
 from siaga.runbooks.model import Step
 
@@ -46,7 +45,7 @@ def test_a_run_killed_at_every_moment_ends_as_it_should(cases: dict[str, Case], 
 @pytest.mark.clause("SUM")
 def test_every_effect_happened_once(cases: dict[str, Case]) -> None:
     for name, case in cases.items():
-        effects = [line for line in (case.directory / "effects.jsonl").read_text().splitlines()]
+        effects = (case.directory / "effects.jsonl").read_text().splitlines()
         assert len(effects) == len(set(effects)), name
 
 

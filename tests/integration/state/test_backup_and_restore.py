@@ -28,6 +28,10 @@ from siaga.controller import leadership_file, levers_file, state_backup
 from siaga.controller import state as state_file
 from siaga.errors import PlatformFault, SiagaError
 from siaga.evidence.model import Record
+from siaga.platform import account, layout
+from siaga.platform.account import Home
+from siaga.platform.layout import Layout
+from siaga.site.load import from_json
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 
@@ -44,6 +48,16 @@ def siaga(*arguments: str) -> Answer:
             output.complaint(error)
             code = int(error.exit_code)
     return Answer(code, out.getvalue(), err.getvalue())
+
+
+def laid_out_in_postgresql(place: Home) -> Layout:
+    account.prepare(place, account.find())
+    site = from_json(json.dumps({"name": "two", "embedded": True, "controller": {"state": "postgresql"}}))
+    ports = dict(zip(layout.listeners(site), range(21_000, 22_000), strict=False))
+    chosen = layout.resolve(place, site, ports)
+    layout.save(chosen)
+    chosen.secret("x").parent.mkdir(mode=0o700)
+    return chosen
 
 
 def backed_up(state: StateDirectory, name: str = "backup.tar") -> Path:
@@ -248,6 +262,25 @@ async def test_damaged_evidence_here_is_replaced_and_the_loss_named(state: State
     assert "record 2" in said and "records 10 to 14" in said
 
 
+async def test_a_log_that_followed_a_lost_one_is_not_given_up_for_an_older_backup(state: StateDirectory) -> None:
+    backup = backed_up(state)
+    state.witness_has_seen(15)
+    assert siaga("restore", str(backup), "--accept-loss", "the disk burned").code == 0
+    await state.record(4)
+    (state.controller / "keys-2").mkdir()
+    again = siaga("restore", str(backup), "--json")
+    assert again.code == 0, again.stderr
+    assert (again.document["evidence"], again.document["records"]) == ("kept", 4)
+    assert again.document["origin"] == "siaga/embedded/2"
+    assert (state_file.read(state.controller).continues or {})["reason"] == "the disk burned"
+    assert (state.controller / "keys-2").is_dir(), "what signs it comes along"
+    state.witness_has_seen(4)
+    shutil.rmtree(state.evidence)
+    refused = siaga("restore", str(backup))
+    assert refused.code == 4
+    assert "records 0 to 3 of `siaga/embedded/2`" in refused.stderr.replace("\n", " ")
+
+
 async def test_on_a_new_machine_everything_comes_back_and_the_epoch_is_beyond_any_before(
     state: StateDirectory, directories: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +313,29 @@ async def test_an_epoch_never_goes_back(state: StateDirectory) -> None:
     (state.controller / "epoch").write_text("23\n")
     assert siaga("restore", str(backup)).code == 0
     assert leadership_file.read_epoch(state.controller / "epoch") == 23
+
+
+async def test_state_in_postgresql_stays_there_and_the_rest_comes_back(
+    directories: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIAGA_HOME", str(directories() / "home"))
+    chosen = laid_out_in_postgresql(account.home())
+    controller = chosen.directory("controller")
+    controller.mkdir(mode=0o700)
+    (controller / "epoch").write_text("7\n")
+    (controller / "levers.json").write_text("damaged")
+    target = chosen.place.state.parent / "backup.tar"
+    made = siaga("backup", str(target), "--json")
+    assert made.code == 0, made.stderr
+    assert "pg_dump" in made.stderr, "said, and not on stdout"
+    assert made.document["state"] == "postgresql"
+    (controller / "epoch").unlink()
+    restored = siaga("restore", str(target), "--json")
+    assert restored.code == 0, restored.stderr
+    assert (restored.document["records"], restored.document["lost"]) == (None, None)
+    assert leadership_file.read_epoch(controller / "epoch") == 1_000_007
+    accepted = siaga("restore", str(target), "--accept-loss", "the database burned", "--json")
+    assert accepted.document["origin"] == "siaga/two/2"
 
 
 async def test_a_full_disk_leaves_no_backup_behind(state: StateDirectory) -> None:

@@ -12,9 +12,9 @@ import pytest
 import wallet
 from wallet_servers import Answer, Database, User, assert_books_balance
 
-from siaga.ledger.fence import proof
 from siaga.ledger.gate import Gate
 from siaga.ledger.load import load
+from siaga.ledger.proof import proof
 
 NewUser = Callable[[], User]
 MAP = load(Path(wallet.__file__).with_name("ledger.toml"))

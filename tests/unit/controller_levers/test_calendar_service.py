@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,7 @@ from siaga.controller.freeze_watch import ChangeCalendarFile, FreezeWatch
 from siaga.controller.levers import Levers, ModeRules
 from siaga.controller.levers_api import create_router
 from siaga.errors import BadInput, Refused, SiagaError, Unreachable
-from siaga.evidence.model import Unrecorded
+from siaga.evidence.model import Record, Unrecorded
 from siaga.hosts.local import LocalHost
 from siaga.runbooks.appointments import Appointment
 from siaga.runbooks.freezes import Freeze
@@ -51,7 +52,7 @@ class Scene:
     fate: Fate = field(default_factory=Fate)
 
     def __post_init__(self) -> None:
-        self.evidence = EvidenceBox(self.fate, lambda: self.now.timestamp())
+        self.evidence = EvidenceBox(self.fate, Random(5), lambda: self.now.timestamp())
         self.journal = JournalBox(self.fate, Random(1), lambda: (self.now.timestamp(), self.now))
         self.journal.minutes = (10, 10)
         self.restart()
@@ -151,6 +152,22 @@ async def test_without_evidence_nothing_is_started_and_the_miss_is_recorded_when
     assert scene.journal.began == []
     scene.fate.evidence_fails = False
     await scene.at("04:00:20")
+    assert scene.kinds == ["calendar.missed"]
+
+
+async def test_a_record_that_got_there_though_nobody_was_told_is_not_written_twice(scene: Scene) -> None:
+    """The disk hung until the pass was cancelled, and took the record after all."""
+    durable = scene.evidence.append
+
+    async def hangs(record: Record) -> int:
+        await durable(record)
+        scene.evidence.append = durable  # type: ignore[method-assign]
+        raise asyncio.CancelledError
+
+    scene.evidence.append = hangs  # type: ignore[method-assign]
+    with pytest.raises(asyncio.CancelledError):
+        await scene.at("04:10")
+    await scene.at("04:11", "04:12")
     assert scene.kinds == ["calendar.missed"]
 
 
@@ -344,7 +361,7 @@ async def client(scene: Scene) -> AsyncIterator[httpx2.AsyncClient]:
     async def complaint(_: Request, error: SiagaError) -> JSONResponse:
         return JSONResponse({"message": error.message, "exit_code": int(error.exit_code)}, 409)
 
-    api.include_router(create_router(scene.levers, scene.calendar, actor))
+    api.include_router(create_router(scene.levers, scene.calendar, actor, ["update-database"]))
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=api), base_url="http://siaga") as found:
         yield found
 
@@ -377,6 +394,8 @@ async def test_a_freeze_and_a_yes_over_the_api(scene: Scene, client: httpx2.Asyn
     made = (await client.post("/v1/freezes", json={**span, "reason": "audit", "clauses": ["PMT"]})).json()
     assert made["freeze"] == "freeze-1"
     assert (await client.post("/v1/freezes/freeze-1/lift", json={"reason": "done"})).json()["lifted"]
+    unknown = await client.post("/v1/freezes", json={**span, "reason": "audit", "runbooks": ["update-databse"]})
+    assert "did you mean `update-database`?" in unknown.json()["message"]
     naive = {"begin": "2026-12-01T00:00:00", "end": "2026-12-02T00:00:00", "reason": "audit"}
     assert (await client.post("/v1/freezes", json=naive)).status_code == 422
     yes = {"occurrence": ID, "reason": "board"}

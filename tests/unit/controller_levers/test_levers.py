@@ -237,6 +237,31 @@ async def test_a_clause_moves_up_only_when_it_is_recorded_and_down_always(path: 
     assert book.records[-1].figures == {"from": "act", "to": "advise"}
 
 
+async def test_a_clause_moved_down_while_somebody_moves_it_up_stays_down(path: Path, book: Book) -> None:
+    own = levers(path, book, ModeRules(Mode.ADVISE))
+    down: list[asyncio.Task[object]] = []
+
+    def wrong() -> None:
+        book.before_append = None
+        change = own.set_mode(CLAUSE, Mode.OBSERVE, actor="controller", reason="two wrong drains")
+        down.append(asyncio.ensure_future(change))
+
+    slow = book.append
+
+    async def append(record: Record) -> int:
+        wrong()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return await slow(record)
+
+    book.append = append  # type: ignore[method-assign]
+    with pytest.raises(Refused, match="moved meanwhile"):
+        await own.set_mode(CLAUSE, Mode.ACT, actor="ani", reason="score of 99 %")
+    await asyncio.gather(*down)
+    assert own.mode(CLAUSE) is Mode.OBSERVE
+    assert levers(path, book, ModeRules(Mode.ADVISE)).mode(CLAUSE) is Mode.OBSERVE
+
+
 async def test_a_site_that_lowers_its_highest_mode_lowers_what_was_set_before(path: Path, book: Book) -> None:
     await levers(path, book, OBSERVES).set_mode(CLAUSE, Mode.ACT, actor="ani", reason="score of 99 %")
     strict = levers(path, book, ModeRules(Mode.OBSERVE, {CLAUSE: Mode.APPROVE}))

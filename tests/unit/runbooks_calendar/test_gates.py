@@ -17,6 +17,10 @@ from siaga.hosts.model import Host
 from siaga.runbooks.gates import OUTPUT_BYTES_MAX, Hands, gated, tidied, with_gates
 from siaga.runbooks.http import HttpCaller
 from siaga.runbooks.model import NOTHING_TO_UNDO, Approval, Context, Document, Manner, Runbook, Step
+from siaga.runbooks.order import Order
+from siaga.runbooks.plan import plan, shadow
+from siaga.runbooks.run import Asked, RunState
+from siaga.runbooks.words import APPROVE, Word, objection
 from siaga.site.schedule import Gate
 from siaga.sop.clauses import ClauseId
 
@@ -139,6 +143,29 @@ def test_tickets_and_approvals_become_approvals() -> None:
     )
     assert ticket == Approval("gate own", 1800, people=2, wants_ticket=True, ticket_pattern="CHG-[0-9]+")
     assert approval == Approval("gate own", 5)
+
+
+@pytest.mark.parametrize(
+    ("ticket", "words"),
+    [
+        ("CHG-812", ""),
+        (" CHG-812 ", ""),
+        ("", "wants a change ticket"),
+        ("CHG-812; rm", "expected one like `CHG-[0-9]+`"),
+        ("XCHG-812", "expected one like"),
+        ("CHG-" + "8" * 100, "at most 80"),
+    ],
+)
+def test_a_ticket_has_to_match_as_a_whole(ticket: str, words: str) -> None:
+    own = gate(kind="ticket", pattern="CHG-[0-9]+", before="prepare")
+    runbook = with_gates(RUNBOOK, [own], HANDS)
+    order = Order("r/1", runbook.name, {}, Manner.REAL, plan(runbook, {}), "rina", "a test", 0.0, 0.0)
+    state = RunState(tuple(step.name for step in runbook.steps), approvals={"gate own": Asked(at=0.0)})
+    said = Word(1, "r/1", APPROVE, "ani", 1.0, {"step": "gate own", "ticket": ticket})
+    for judged_by in (runbook, shadow(order.plan)):
+        found = objection(order, judged_by, state, said)
+        assert words in found
+        assert bool(found) == bool(words)
 
 
 # Programs -----------------------------------------------------------------------------------------------

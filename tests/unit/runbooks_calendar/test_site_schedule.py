@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from siaga.errors import BadInput
 from siaga.runbooks import site_schedule
@@ -142,6 +145,46 @@ def test_a_runbook_that_nobody_knows_is_named_wherever_the_site_names_it() -> No
     site_schedule.check_names(site(WHOLE), ["update-database", "renew-indexes"])
 
 
+VALUE = re.compile(r"(?<== )[^#\n]+")
+OTHER_VALUES = st.sampled_from(
+    [
+        "0",
+        "-1",
+        "1e400",
+        "nan",
+        "true",
+        "''",
+        "'x'",
+        "'\\u0000'",
+        "[]",
+        "{}",
+        "[[1]]",
+        "03:00:00",
+        "1979-05-27",
+        "9999-12-31",
+    ]
+    + ["2026-12-24T07:32:00Z", "0001-01-01", "9" * 40, "{ a = 1 }", "[{}]", "['PMT']", "'exec'", "'('", "'24:00'"]
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 100), OTHER_VALUES), min_size=1, max_size=4))
+def test_whatever_stands_there_instead_is_a_good_site_or_named(changes: list[tuple[int, str]]) -> None:
+    text = WHOLE
+    for number, value in changes:
+        found = list(VALUE.finditer(text))
+        begin, end = found[number % len(found)].span()
+        text = text[:begin] + value + text[end:]
+    try:
+        made = site(text)
+    except BadInput as refusal:
+        assert refusal.hint
+        return
+    assert from_json(to_json(made)) == made
+    assert site_schedule.appointments(made)
+    assert all(freeze.begin < freeze.end for freeze in site_schedule.freezes(made))
+
+
 GATE = '[[gates]]\nname = "g"\nrunbook = "r"\nbefore = "s"\n'
 FREEZE = '[[freezes]]\nreason = "r"\n'
 APPOINTMENT = """
@@ -170,6 +213,8 @@ end = "04:00"
         (GATE + 'kind = "approval"\n' + GATE + 'kind = "approval"', 'gates: the name "g" is given twice'),
         (FREEZE + "begin = 2026-12-26\nend = 2026-12-24", "expected an end after"),
         (FREEZE + "begin = 2026-12-24T00:00:00\nend = 2026-12-26T00:00:00Z", "both times with an offset, or both"),
+        (FREEZE + "begin = 2026-12-24\nend = 9999-12-31", "freezes[1].end"),
+        (FREEZE + "begin = 0001-01-01T00:00:00+14:00\nend = 2026-12-26", "freezes[1].begin"),
         (FREEZE + 'begin = "soon"\nend = 2026-12-24', "a date or a time"),
         (FREEZE + 'begin = 2026-12-24\nend = 2026-12-26\nclauses = ["PMT-9"]', "freezes[1].clauses[1]"),
         (APPOINTMENT + 'zone = "+07:00"', "a time zone such as Asia/Jakarta, never an offset"),
@@ -178,6 +223,7 @@ end = "04:00"
         (APPOINTMENT.replace('"r"', '"update-database"') + 'zone = "Asia/Jakarta"', "limits.database"),
         ('[modes_max]\n"PMT-9" = "act"', "clauses with a mode each"),
         ('[modes_max]\n"PMT-2.1" = "always"', "clauses with a mode each"),
+        ('[modes_max]\n"PMT-2.1" = { mode = "act" }', "clauses with a mode each"),
         ("[change_calendar]\nfile = 7", "change_calendar.file = 7: expected text in quotes"),
     ],
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siaga.controller import state_import
@@ -120,6 +120,7 @@ async def test_going_back_and_upgrading_again_imports_what_came_meanwhile(tmp_pa
     assert {path.name for path in tmp_path.iterdir()} == {"records.imported.jsonl", "records.imported-2.jsonl"}
 
 
+@settings(deadline=None, max_examples=50)
 @given(count=st.integers(1, 200), budgets=st.lists(st.integers(0, 90), max_size=6), back=st.booleans())
 async def test_killed_at_any_point_every_record_is_imported_exactly_once(
     count: int, budgets: list[int], back: bool

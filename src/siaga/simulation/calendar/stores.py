@@ -40,15 +40,19 @@ class Fate:
 class EvidenceBox:
     """Keeps every record, with the true time beside it."""
 
-    def __init__(self, fate: Fate, true_s: Callable[[], float]) -> None:
+    def __init__(self, fate: Fate, random: Random, true_s: Callable[[], float]) -> None:
         self._fate = fate
+        self._random = random
         self._true_s = true_s
         self.documents: list[dict[str, Any]] = []
 
     async def append(self, record: Record) -> int:
-        """Durable, or Unrecorded; a kill may come before it or after it."""
+        """Durable, or Unrecorded, which is no promise that it is not there; a kill may come before it or after it."""
         self._fate.write()
         if self._fate.evidence_fails:
+            if self._random.random() < 0.3:
+                # The disk hung, and took it after all.
+                self._keep(record)
             raise Unrecorded("the disk is full", hint="Make room.")
         self._keep(record)
         self._fate.write()

@@ -56,7 +56,7 @@ class World:
         self._true_s = scenario.begin.timestamp()
         self._fate = Fate()
         self._random = Random(scenario.seed + 1)  # noqa: S311 (a world is drawn, not a secret)
-        self._evidence = EvidenceBox(self._fate, lambda: self._true_s)
+        self._evidence = EvidenceBox(self._fate, self._random, lambda: self._true_s)
         self._journal = JournalBox(self._fate, self._random, lambda: (self._true_s, self._wall))
         self._journal.minutes = scenario.run_minutes
         self._levers: Levers | None = None

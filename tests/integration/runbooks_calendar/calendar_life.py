@@ -1,7 +1,7 @@
-"""A controller with nothing but its calendar, over the real engine and the real evidence; kills itself when told to.
+"""A controller with nothing but its calendar, over the real engine and the real evidence; it kills itself.
 
-`python calendar_child.py DIRECTORY MOMENT`: SIGKILL at the MOMENTth write, 0 for never. Time begins a second before
-the window at the first start, and goes on over every kill.
+Each life ends at the first moment at which none before it died, so that every moment is met once. The window opens
+when the appointment is made, and time goes on over every kill.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import signal
 import sys
 import time
 from collections.abc import Collection, Mapping
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -43,29 +44,37 @@ from siaga.sop.modes import Mode
 OPENING = UPDATE.window.opening(date(2026, 11, 25))
 
 
-class Kills:
-    """Counts the moments at which a kill may fall."""
+@dataclass(frozen=True)
+class Moments:
+    """Where a life ends, unless one before it did there."""
 
-    def __init__(self, at: int) -> None:
-        self._left = at
+    directory: Path
 
-    def moment(self) -> None:
-        self._left -= 1
-        if self._left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+    @property
+    def died(self) -> list[str]:
+        """The moments of the lives before, in order."""
+        deaths = self.directory / "deaths"
+        return deaths.read_text().splitlines() if deaths.exists() else []
+
+    def moment(self, name: str) -> None:
+        if name in self.died:
+            return
+        with (self.directory / "deaths").open("a") as file:
+            file.write(f"{name}\n")
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class KilledEvidence:
     """The log, with a moment before and after each of the calendar's records."""
 
-    def __init__(self, log: EvidenceLog, kills: Kills) -> None:
+    def __init__(self, log: EvidenceLog, kills: Moments) -> None:
         self._log = log
         self._kills = kills
 
     async def append(self, record: Record) -> int:
-        self._kills.moment()
+        self._kills.moment(f"before {record.kind}")
         number = await self._log.append(record)
-        self._kills.moment()
+        self._kills.moment(f"after {record.kind}")
         return number
 
     async def append_exempt(self, record: Record) -> None:
@@ -75,7 +84,7 @@ class KilledEvidence:
 class KilledRuns:
     """The engine, with a moment before and after each start."""
 
-    def __init__(self, runs: EngineRuns, kills: Kills) -> None:
+    def __init__(self, runs: EngineRuns, kills: Moments) -> None:
         self._runs = runs
         self._kills = kills
 
@@ -83,26 +92,37 @@ class KilledRuns:
         return await self._runs.seen(ids, since)
 
     async def start(self, runbook: str, parameters: Mapping[str, Any], *, key: str, reason: str) -> None:
-        self._kills.moment()
+        self._kills.moment("before the start")
         await self._runs.start(runbook, parameters, key=key, reason=reason)
-        self._kills.moment()
+        self._kills.moment("after the start")
 
     async def cancel(self, run: str, *, reason: str) -> None:
         await self._runs.cancel(run, reason=reason)
 
 
 def now(directory: Path) -> Reading:
-    """The window's time, by the boot clock of this machine."""
+    """The window's time, by the boot clock of this machine; hours before it until the appointment is made."""
     boot_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+    if "after calendar.appointed" not in Moments(directory).died:
+        return Reading(OPENING.begin - timedelta(hours=2), boot_s)
     first = directory / "first"
     if not first.exists():
         first.write_text(json.dumps(boot_s))
-    wall = OPENING.begin - timedelta(seconds=1) + timedelta(seconds=boot_s - json.loads(first.read_text()))
-    return Reading(wall.astimezone(UTC), boot_s)
+    return Reading(OPENING.begin + timedelta(seconds=boot_s - json.loads(first.read_text())), boot_s)
 
 
-async def live(directory: Path, kills: Kills) -> None:
-    """Until every occurrence has its ending."""
+def live(directory: Path) -> None:
+    """One life; the last one leaves `result.json`."""
+    output = os.open(directory / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    asyncio.run(_live(directory, Moments(directory)))
+    # DBOS' threads have nothing to say any more.
+    os._exit(0)
+
+
+async def _live(directory: Path, kills: Moments) -> None:
     log = EvidenceLog(FileStore(directory / "evidence", "siaga/test/1"), spool=directory / "spool")
     await log.open()
 
@@ -131,22 +151,18 @@ async def live(directory: Path, kills: Kills) -> None:
             other=nothing,
         ),
     )
-    try:
-        while True:
-            try:
-                await calendar.run_pass()
-            except SiagaError as error:
-                print(error, file=sys.stderr)
-            verdicts = await calendar.verdicts(timedelta(days=1), timedelta(hours=1))
-            if verdicts and all(verdict.state in TERMINAL for verdict in verdicts):
-                break
-            await asyncio.sleep(0.1)
-        records = await log.latest(1_000_000, Selection(kind="calendar"))
-        runs = [line["id"] for line in await engine.runs()]
-        print(json.dumps({"records": [(r["kind"], r["run"]) for r in records], "runs": runs}))
-    finally:
-        await engine.close()
-        await log.close()
+    while True:
+        try:
+            await calendar.run_pass()
+        except SiagaError as error:
+            print(error)
+        verdicts = await calendar.verdicts(timedelta(days=1), timedelta(hours=1))
+        if verdicts and all(verdict.state in TERMINAL for verdict in verdicts):
+            break
+        await asyncio.sleep(0.1)
+    records = await log.latest(1_000_000, Selection(kind="calendar"))
+    result = {"kinds": [r["kind"] for r in records], "runs": [line["id"] for line in await engine.runs()]}
+    (directory / "result.json").write_text(json.dumps(result))
 
 
 async def traffic(opening: Opening, zone: str, at: datetime) -> Traffic:
@@ -155,7 +171,3 @@ async def traffic(opening: Opening, zone: str, at: datetime) -> Traffic:
 
 async def nothing(appointment: Appointment) -> str:
     return ""
-
-
-if __name__ == "__main__":
-    asyncio.run(live(Path(sys.argv[1]), Kills(int(sys.argv[2]))))

@@ -1,0 +1,208 @@
+"""Which engine reads what: all of it, sums alone, or the tail after a seal; and what is kept of it afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import duckdb as duckdb_driver
+
+from siaga.errors import BadInput
+from siaga.ledger import duckdb, keys, seal, tail
+from siaga.ledger.engine import Engine, OnProgress, Pace, Source, Want
+from siaga.ledger.model import Grade, Journal, JournalResult, Report
+from siaga.ledger.postgres import PostgresEngine
+from siaga.ledger.schema import Ledger
+from siaga.ledger.seal import Seal
+from siaga.ledger.tail_engine import SealingEngine, TailEngine
+
+GENTLE = Pace(workers=1, share=0.15, memory_mb=400)
+"""For a live primary."""
+
+EngineName = Literal["auto", "duckdb", "postgres"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to check."""
+
+    engine: EngineName = "auto"
+    pace: Pace = Pace()
+    deep: bool = False
+    """Structure first, and nothing that an index says is believed."""
+    sums_only: bool = False
+    """Sums and counts alone: fast over a covering index; the verdict is `incomplete` at best."""
+    work: Path | None = None
+    """Where a stopped pass may be taken up again, if its source stood still."""
+    journal: Journal | None = None
+    secret: bytes | None = None
+    """Of seals and keyed digests (`keys.py`); they need it."""
+    seal: Path | None = None
+    """Directory for a new seal, once the ledger is verified."""
+    since: Path | None = None
+    """Directory of a seal: read what came after it."""
+    reread: bool = False
+    """With `since`: read everything, and compare the part that is sealed."""
+    export: Path | None = None
+    """Directory for what an auditor needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Untouched:
+    """What a seal alone speaks for."""
+
+    accounts: int = 0
+    entries: int = 0
+    system: int = 0
+
+
+def choose(ledger: Ledger, name: EngineName) -> tuple[str, str]:
+    """The engine to use, and why; BadInput where the one asked for cannot read this ledger."""
+    obstacle = duckdb.missing() or duckdb.unsupported(ledger)
+    if name == "duckdb" and obstacle:
+        raise BadInput(f"--engine duckdb: {obstacle}", hint="leave the engine to Siaga, or use `--engine postgres`")
+    if name == "postgres" or obstacle:
+        return "postgres", obstacle
+    return "duckdb", ""
+
+
+class Reading:
+    """One pass over one ledger."""
+
+    engine: Engine
+
+    def __init__(self, ledger: Ledger, source: Source, options: Options, work: Path, *, ids: bool) -> None:
+        self.notes: list[str] = []
+        self._ledger, self._source, self._options, self._work = ledger, source, options, work
+        self._since = self._loaded()
+        key = keys.entry_key(options.secret) if options.secret is not None else None
+        self._want = Want(digests=options.journal is not None, key=key, unique_entries=ids)
+        self.engine = self._chosen()
+
+    @property
+    def grade(self) -> Grade:
+        """How much of the log was read."""
+        if self._options.sums_only:
+            return Grade.SUMS
+        if isinstance(self.engine, TailEngine):
+            return Grade.TAIL
+        return Grade.PREFIX if self._since is not None and isinstance(self.engine, SealingEngine) else Grade.FULL
+
+    @property
+    def reads_ids(self) -> bool:
+        """Whether it can tell that no two entries share an id; a tail knows only its own."""
+        return self._want.unique_entries and not isinstance(self.engine, TailEngine)
+
+    def read(self, on_progress: OnProgress) -> None:
+        """Once; and once more where a tail disagrees, or where a number is too large for the engine."""
+        try:
+            self.engine.read(on_progress)
+            if isinstance(self.engine, TailEngine) and self.engine.disagrees():
+                # Rewritten rows are new, and would be counted twice: only a full pass names what is wrong, if anything.
+                self.notes.append(
+                    "what came after the seal disagrees, or rows were rewritten since: everything was read"
+                )
+                self._replace(self._full)
+                self.engine.read(on_progress)
+        except duckdb_driver.Error as error:
+            if not _too_large(error) or self._options.engine == "duckdb":
+                raise
+            self.notes.append("read by the database itself: a number is too large for DuckDB")
+            self._replace(self._in_database)
+            self.engine.read(on_progress)
+
+    def _replace(self, engine: Callable[[], Engine]) -> None:
+        self.engine.close()
+        self._since = None
+        self.engine = engine()
+
+    def untouched(self) -> Untouched:
+        """Accounts that a tail does not touch."""
+        return Untouched(*self.engine.untouched()) if isinstance(self.engine, TailEngine) else Untouched()
+
+    def compared(self) -> JournalResult | None:
+        """With the seal, where there is one."""
+        if self._since is None or not isinstance(self.engine, SealingEngine):
+            return None
+        if isinstance(self.engine, TailEngine):
+            why = f"what it covers (up to {self._since.position.lsn}) was proven then and not read now"
+            return JournalResult(True, why, self._since.accounts)
+        findings = tuple(self.engine.differing(self._since))
+        return JournalResult(True, "entry for entry, through keyed digests", self._since.accounts, findings)
+
+    def seal(self, directory: Path, report: Report) -> None:
+        """Refused unless everything was verified."""
+        seal.require_verified(report.verdict)
+        assert isinstance(self.engine, SealingEngine) and self._options.secret is not None, "asked before"
+        seen = [
+            int(row[0])
+            for statement in tail.seen(self._ledger, self._source.position)
+            for row in self._source.connection.execute(statement).fetchall()
+        ]
+        said = seal.contents(
+            self._source.position, self._ledger.map.digest(), report.accounts, report.entries, sorted(set(seen))
+        )
+        with seal.written(directory, said, self._options.secret) as path:
+            self.engine.save_seal(path)
+
+    def close(self) -> None:
+        """Give everything back."""
+        self.engine.close()
+
+    def _loaded(self) -> Seal | None:
+        options = self._options
+        needs = [name for name, value in (("--seal", options.seal), ("--since", options.since)) if value is not None]
+        if needs and options.secret is None:
+            raise BadInput(
+                f"{needs[0]}: no key, expected one with --key FILE", hint="a new key file is made with --seal"
+            )
+        if needs and (options.sums_only or options.engine == "postgres"):
+            raise BadInput(f"{needs[0]}: needs every check of the duckdb engine", hint="leave the other option out")
+        if options.since is None or options.secret is None:
+            return None
+        found = seal.load(options.since, options.secret)
+        obstacle = tail.obstacle(found, self._ledger, self._source.position)
+        if obstacle:
+            self.notes.append(f"the seal cannot be used, everything was read: {obstacle}")
+            return None
+        return found
+
+    def _chosen(self) -> Engine:
+        if self._options.sums_only:
+            return self._in_database()
+        name, why = choose(self._ledger, self._options.engine)
+        if name == "postgres":
+            if why:
+                self.notes.append(f"read by the database itself: {why}")
+            return self._in_database()
+        if self._since is not None and not self._options.reread:
+            return TailEngine(self._ledger, self._source, self._want, self._options.pace, self._work, seal=self._since)
+        return self._full()
+
+    def _full(self) -> SealingEngine:
+        engine = SealingEngine(self._ledger, self._source, self._want, self._options.pace, self._work)
+        if engine.resumed:
+            self.notes.append("took up a pass that was stopped: the source has not changed since")
+        elif self._options.work is not None:
+            self.notes.append("started from the beginning: the work directory holds nothing of this snapshot")
+        return engine
+
+    def _in_database(self) -> PostgresEngine:
+        ledger = sums_alone(self._ledger) if self._options.sums_only else self._ledger
+        return PostgresEngine(ledger, self._source, self._want, self._options.pace, parallel=self._options.sums_only)
+
+
+def sums_alone(ledger: Ledger) -> Ledger:
+    """The ledger as if its map named nothing but accounts and amounts, so that an index can hold all that is read."""
+    entries = ledger.map.entries.model_copy(
+        update=dict.fromkeys(("id", "transaction", "zero_sum", "sequence", "balance_before", "balance_after", "time"))
+    )
+    return replace(ledger, map=ledger.map.model_copy(update={"entries": entries}))
+
+
+def _too_large(error: duckdb_driver.Error) -> bool:
+    """Whether a number does not fit: DuckDB's own complaint, or numeric(38) on PostgreSQL's side."""
+    beyond = isinstance(error, duckdb_driver.OutOfRangeException | duckdb_driver.ConversionException)
+    return beyond or "numeric field overflow" in str(error)
