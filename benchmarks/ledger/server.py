@@ -66,6 +66,14 @@ class Server:
         argv = ["initdb", "-D", str(self.data), "-U", "postgres", "--auth=trust", "--data-checksums", "--no-sync"]
         self.program(*argv, "--locale=C.UTF-8", "--encoding=UTF8")
 
+    def adopt_copy_of(self, primary: Server) -> None:
+        """Become a replica of a server that runs."""
+        self.directory.mkdir(mode=0o700, exist_ok=True)
+        if self._as_owner:
+            os.chown(self.directory, self._owner.uid, self._owner.gid)
+        address = ["-h", "127.0.0.1", "-p", str(primary.port), "-U", "postgres"]
+        self.program("pg_basebackup", *address, "-D", str(self.data), "-R", "-c", "fast", "--no-sync")
+
     @property
     def data(self) -> Path:
         """The data directory."""

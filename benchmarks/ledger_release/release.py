@@ -28,7 +28,7 @@ def measure(rig: Rig, *, accounts: int, entries: int, rounds: int) -> Figures:
         "close_gate_s": lambda: _raise(rig),
         "close_one_statement_s": lambda: _one_statement(rig, is_open=False),
         "open_gate_25_at_fault_s": lambda: _release(rig, accounts, 25),
-        "open_gate_half_at_fault_s": lambda: _half(rig, accounts),
+        "open_gate_1_percent_at_fault_s": lambda: _some_at_fault(rig, accounts),
         "open_gate_without_trigger_s": lambda: _unguarded(rig, accounts),
         "open_one_statement_s": lambda: _one_statement(rig, is_open=True),
         "open_one_by_one_s": lambda: _one_by_one(rig) * accounts / ONE_BY_ONE,
@@ -88,9 +88,9 @@ def _release(rig: Rig, accounts: int, faults: int) -> float:
     return _timed(run)
 
 
-def _half(rig: Rig, accounts: int) -> float:
+def _some_at_fault(rig: Rig, accounts: int) -> float:
     _raise(rig)
-    return _release(rig, accounts, accounts // 2)
+    return _release(rig, accounts, accounts // 100)
 
 
 def _unguarded(rig: Rig, accounts: int) -> float:

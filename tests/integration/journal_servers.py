@@ -227,7 +227,7 @@ class Journal:
     def rows(self) -> Iterator[dict[str, Any]]:
         """Everything in it, in order."""
         rows = segments.read_settled(
-            self.directory, lambda contents: list(segments.transactions(contents, 1, "true", lambda row: True))
+            self.directory, lambda contents: list(segments.transactions(contents, segments.EVERYTHING))
         )
         yield from (dict(zip(FLAT_FIELDS, row, strict=True)) for _, row in rows)
 

@@ -193,7 +193,8 @@ async def _closed(gate: Gate, json: bool) -> int:
         default = "open" if standing.is_open else f"closed: {standing.reason}"
         print(f"generation {standing.generation}: {default}; {standing.closed_count} accounts closed by a verdict")
         print(_possible(moves))
-        output.table(("account", "why"), [(state.account, state.why) for state in states])
+        if states:
+            output.table(("account", "why"), [(state.account, state.why) for state in states])
     return Exit.DONE if standing.is_open and not standing.closed_count else Exit.DOES_NOT_HOLD
 
 
@@ -264,7 +265,8 @@ def _print_released(released: Released, dry_run: bool) -> None:
     if released.moving:
         print(f"not settled: {_named(released.moving)} began before an account closed", file=sys.stderr)
     closed = list(released.decision.closed.items())
-    output.table(("stays closed", "why"), [(account, fault.why) for account, fault in closed[:SHOWN_MAX]])
+    if closed:
+        output.table(("stays closed", "why"), [(account, fault.why) for account, fault in closed[:SHOWN_MAX]])
     if len(closed) > SHOWN_MAX:
         print(f"and {len(closed) - SHOWN_MAX} more")
 

@@ -14,6 +14,8 @@ from siaga.cli import (
     evidence,
     evidence_acts,
     journal,
+    ledger,
+    ledger_fence,
     levers,
     output,
     platform,
@@ -40,7 +42,6 @@ app.command(platform.status)
 app.command(sop.app)
 app.command(traffic.app)
 app.command(sessions.app)
-app.command(journal.app)
 app.command(drill.drill)
 app.command(runs.app)
 app.command(calendar.app)
@@ -50,6 +51,11 @@ app.command(levers.resume)
 evidence_acts.register(evidence.app)
 app.command(evidence.app)
 app.command(state.app)
+app.command(journal.app)
+for command in (ledger_fence.fence, ledger_fence.release, ledger_fence.accounts):
+    ledger.app.command(command)
+ledger.app.command(ledger_fence.install_gate, name="gate")
+app.command(ledger.app)
 
 
 def main() -> None:

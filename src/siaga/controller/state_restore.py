@@ -29,7 +29,7 @@ from siaga.controller.state_evidence import (
     version_here,
 )
 from siaga.controller.state_manifest import CONTROLLER, NAME, PLATFORM, SECRETS, Manifest, Member
-from siaga.controller.state_version import evidence_origin
+from siaga.controller.state_version import evidence_origin, keys_directory
 from siaga.errors import BadInput, PlatformFault
 from siaga.hosts.local import sync_directory, write_and_rename
 from siaga.platform import account, layout
@@ -206,12 +206,22 @@ def _prepare(place: Home, scratch: Path, plan: Restored, accept_loss: str, actor
             "actor": actor,
             "reason": accept_loss,
         }
+        _trust_the_same_witness(unpacked, generation)
     version = replace(found, generation=generation, continues=continues)
     state.write(unpacked, version)
     write_and_rename(unpacked / EPOCH, f"{plan.epoch}\n".encode())
     made_at = plan.manifest.made_at
     reason = f"restored from the backup of {made_at}: look at the open runs, then `siaga resume`"
     levers_file.halt_while_dead(unpacked / "levers.json", reason, actor, now)
+
+
+def _trust_the_same_witness(unpacked: Path, generation: int) -> None:
+    """A new log has a new key, and no reason to believe the first witness that answers."""
+    pinned = unpacked / keys_directory(generation - 1) / "witness.pub"
+    if pinned.exists():
+        keys = unpacked / keys_directory(generation)
+        keys.mkdir(mode=0o700, exist_ok=True)
+        shutil.copy2(pinned, keys / pinned.name)
 
 
 def _keep_evidence(here: Path, unpacked: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from siaga.journal.lost import Lost, lost
 from siaga.journal.records import FLAT_FIELDS, Kind
-from siaga.journal.segments import LSN, Contents, taken_by, transactions
+from siaga.journal.segments import LSN, Choice, Contents, from_position, taken_by, transactions
 from siaga.ledger.map import Transactions
 
 _DETAIL = FLAT_FIELDS.index("detail")
@@ -18,12 +18,10 @@ def beyond(contents: Contents, position: int, mapped: Transactions | None) -> It
     standing = contents.standing
     assert standing.position is not None, "the journal has begun"
     system = standing.position.system
-    rows = transactions(contents, 1, f"lsn >= {position}", lambda row: row[LSN] >= position)
-    systems = {each.number: each.system for each in contents.summaries}
     alive = (
         (row[LSN] < standing.acknowledged, row)
-        for number, row in rows
-        if systems[number] == system and standing.lives(number, system, row[LSN])
+        for summary, row in transactions(contents, from_position(position))
+        if summary.system == system and standing.lives(summary.number, system, row[LSN])
     )
     yield from lost(alive, mapped)
 
@@ -34,7 +32,7 @@ def abandoned(contents: Contents, mapped: Transactions | None) -> Iterator[Lost]
     for fork in contents.standing.forks:
         before = summaries.get(fork.number - 1)
         acknowledged = before.acknowledged if before is not None else 0
-        yield from lost(((row[LSN] < acknowledged, row) for _, row in taken_by(contents, fork)), mapped)
+        yield from lost(((row[LSN] < acknowledged, row) for row in taken_by(contents, fork)), mapped)
 
 
 def given_back(contents: Contents, mapped: Transactions | None) -> frozenset[str]:
@@ -43,8 +41,8 @@ def given_back(contents: Contents, mapped: Transactions | None) -> frozenset[str
     if mapped is None or mapped.key is None or not standing.forks:
         return frozenset()
     first = standing.forks[0].number
-    systems = {each.number: each.system for each in contents.summaries}
-    rows = transactions(contents, first, f"kind = '{Kind.ROW}'", lambda row: row[0] == Kind.ROW)
-    living = (row for number, row in rows if standing.lives(number, systems[number], row[LSN]))
+    since = Choice(lambda log: log.number >= first, f"kind = '{Kind.ROW}'", lambda row: row[0] == Kind.ROW)
+    rows = transactions(contents, since)
+    living = (row for log, row in rows if standing.lives(log.number, log.system, row[LSN]))
     keys = (json.loads(row[_DETAIL]).get(mapped.key) for row in living)
     return frozenset(key for key in keys if key is not None)

@@ -113,14 +113,11 @@ def write_transactions(directory: Path, path: Path, rows: Iterable[Sequence[obje
         text.unlink(missing_ok=True)
 
 
-def read_transactions(directory: Path, paths: Sequence[Path], condition: str) -> Iterator[tuple[Any, ...]]:
-    """Rows of FLAT_FIELDS from closed segments, in the order they were written, where the SQL condition holds."""
-    if not paths:
-        return
-    files = ", ".join(literal(path) for path in paths)
+def read_transactions(directory: Path, path: Path, condition: str) -> Iterator[tuple[Any, ...]]:
+    """Rows of FLAT_FIELDS from a closed segment, in the order they were written, where the SQL condition holds."""
     columns = ", ".join(quoted(name) for name in FLAT_FIELDS)
     with database(directory) as connection:
-        cursor = connection.execute(f"select {columns} from read_parquet([{files}]) where {condition}")
+        cursor = connection.execute(f"select {columns} from read_parquet({literal(path)}) where {condition}")
         while rows := cursor.fetchmany(10_000):
             yield from rows
 

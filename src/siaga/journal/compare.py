@@ -178,14 +178,18 @@ def differences(contents: Contents, ledger_map: LedgerMap, accumulators: Path, p
 
 def _not_held(contents: Contents, point: Point) -> Iterator[tuple[Any, ...]]:
     standing = contents.standing
-    condition = f"lsn >= {point.lsn}" if point.snapshot is None else f"xid >= {point.snapshot.xmin}"
-    systems = {each.number: each.system for each in contents.summaries}
-    for number, row in segments.transactions(
-        contents, standing.base_number, condition, lambda row: not point.holds(row)
-    ):
-        same = systems[number] == point.system and standing.lives(number, point.system, row[LSN])
-        if same and not point.holds(row):
+    for log, row in segments.transactions(contents, _beyond(point)):
+        same = log.system == point.system and log.number >= standing.base_number
+        if same and standing.lives(log.number, point.system, row[LSN]) and not point.holds(row):
             yield row
+
+
+def _beyond(point: Point) -> segments.Choice:
+    """What the database may not hold: of few logs, the last ones."""
+    if point.snapshot is None:
+        return segments.from_position(point.lsn)
+    xmin = point.snapshot.xmin
+    return segments.Choice(lambda log: log.xid_max >= xmin, f"xid >= {xmin}", lambda row: row[XID] >= xmin)
 
 
 def _side(numbers: tuple[str | None, ...]) -> Side | None:

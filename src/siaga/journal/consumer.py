@@ -23,7 +23,7 @@ from siaga.journal.replication import Replication
 from siaga.journal.schema import table_from
 from siaga.journal.store import Store
 from siaga.journal.stream import Stream
-from siaga.journal.summary import fork_document, gap_document
+from siaga.journal.summary import Marker, fork_document, gap_document
 from siaga.journal.transaction import Assembler
 from siaga.journal.watch import Look, Watch
 
@@ -55,7 +55,7 @@ class BaseReader(Protocol):
     """Reads the accumulators of everything that a snapshot sees."""
 
     async def __call__(self, order: BaseOrder) -> dict[str, Any]:
-        """The base's document: file, sha256, shape, tables, accounts, entries."""
+        """The base's document: file, sha256, map, shape, tables."""
         ...
 
 
@@ -70,6 +70,8 @@ class Consumer:
         self._look: Look | None = None
         self._state, self._why, self._hint = "starting", "", ""
         self._closing: asyncio.Task[None] | None = None
+        self._closed_before = 0
+        """The log that was open when full ones were last closed."""
         self._source = self._go_over()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -106,9 +108,10 @@ class Consumer:
     # A session: one connection --------------------------------------------------------------------------
 
     async def _session(self, stop: asyncio.Event) -> None:
-        await self._closed()
-        # What the last session left half written is cut off; the server sends it again.
-        await asyncio.to_thread(self._store.reopen)
+        if not self._store.is_whole:
+            # What the last session left half written is cut off; the server sends it again.
+            await self._closed()
+            await asyncio.to_thread(self._store.reopen)
         self._source = self._go_over()
         conninfo = self._config.connection(self._source.conninfo)
         watch = Watch(conninfo, self._source.slot)
@@ -132,10 +135,14 @@ class Consumer:
         """Where to read from; a hand-over whose marker was read is carried out here."""
         directory = self._config.directory
         ordered = handover.ordered(directory)
-        if ordered is not None and (self._store.standing.marker or 0) >= ordered.marker:
+        if ordered is not None and self._reached(ordered):
             handover.complete(directory)
             _log.warning("the journal goes over to the other side of a switch", marker=ordered.marker)
         return handover.current(directory) or Source(self._config.conninfo, self._config.slot, 0)
+
+    def _reached(self, ordered: Source) -> bool:
+        marker = self._store.standing.marker
+        return marker is not None and marker.n >= ordered.marker
 
     async def _prepare(self, replication: Replication, server: Server, publications: tuple[str, ...]) -> int:
         """Do what the judge says; where the stream begins."""
@@ -146,7 +153,9 @@ class Consumer:
             )
         standing = self._store.standing
         assert self._look is not None, "the session has looked"
-        over = self._source.marker == standing.marker is not None
+        # Read up to the marker on the old side, and nothing of the new one yet.
+        position, marker = standing.position, standing.marker
+        over = position is not None and marker == Marker(position.system, self._source.marker)
         known = Journal(standing.position, standing.branches, standing.base_position, over)
         step = next_step(known, server, self._look.slot)
         match step:
@@ -201,7 +210,7 @@ class Consumer:
                 next_look = time.monotonic() + SECOND
                 self._look = await watch.look()
                 ordered = handover.ordered(self._config.directory)
-                if ordered is not None and (self._store.standing.marker or 0) >= ordered.marker:
+                if ordered is not None and self._reached(ordered):
                     return
                 stream.until_marker = ordered.marker if ordered is not None else None
                 await stream.note(self._look.acknowledged)
@@ -210,18 +219,22 @@ class Consumer:
                 self._close_logs()
 
     def _close_logs(self) -> None:
-        if self._closing is None or self._closing.done():
-            self._closing = asyncio.create_task(asyncio.to_thread(self._store.close_all))
+        """In a thread of its own; once for each log that is begun, so that one that can't be closed costs little."""
+        if (self._closing is None or self._closing.done()) and self._closed_before != self._store.number:
+            self._closed_before = self._store.number
+            self._closing = asyncio.create_task(self._close_all())
+
+    async def _close_all(self) -> None:
+        try:
+            await asyncio.to_thread(self._store.close_all)
+        except (SiagaError, OSError, duckdb.Error) as error:
+            # It stays a log: as durable, and slower to read.
+            _log.error("a full log could not be closed", why=str(error))
 
     async def _closed(self) -> None:
         """No log is being closed any more."""
         if self._closing is not None:
-            closing, self._closing = self._closing, None
-            try:
-                await closing
-            except (SiagaError, OSError, duckdb.Error) as error:
-                # It stays a log: as durable, slower to read, and closed at the next start.
-                _log.error("a full log could not be closed", why=str(error))
+            await self._closing
 
     # Telling -----------------------------------------------------------------------------------------------
 

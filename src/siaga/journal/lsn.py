@@ -13,9 +13,7 @@ def parse(text: str) -> int:
     """The integer of a written position; BadInput when it isn't one."""
     found = _FORM.fullmatch(text)
     if found is None:
-        raise BadInput(
-            f"position `{text}`: expected one such as 0/16B3748", hint="Copy it from `siaga journal show`."
-        )
+        raise BadInput(f"position `{text}`: expected one such as 0/16B3748", hint="Copy it from `siaga journal show`.")
     return (int(found[1], 16) << 32) | int(found[2], 16)
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, fields, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ import duckdb
 
 from siaga.errors import BadInput
 from siaga.journal import columnar
-from siaga.journal.frames import CHAIN_START, Damaged, Torn, read
+from siaga.journal.frames import CHAIN_START, Damaged, Frame, Torn, read
 from siaga.journal.gaps import Branch
 from siaga.journal.lsn import parse, show
 from siaga.journal.records import FLAT_FIELDS, Record, decode, flat
@@ -131,10 +131,13 @@ def load(directory: Path) -> Contents:
 
 def read_settled(directory: Path, use: Callable[[Contents], T]) -> T:
     """What `use` makes of the contents; anew where the consumer closed a log under its eyes."""
+    why = ""
     for _ in range(ATTEMPTS_MAX):
-        with suppress(FileNotFoundError, duckdb.IOException):
+        try:
             return use(load(directory))
-    return use(load(directory))
+        except (FileNotFoundError, duckdb.IOException) as error:
+            why = str(error)
+    raise Damaged(f"a file of the journal can't be read: {why}")
 
 
 def _load(directory: Path) -> Contents:
@@ -163,11 +166,11 @@ def _load_seals(directory: Path) -> Iterator[Seal]:
             raise Damaged(f"{path.name} is not the seal that follows the one before it (one of the two was altered)")
         yield seal
         previous, number, chain = seal.digest(), number + 1, seal.chain_after
-    stray = [
-        path.name for path in sorted(directory.glob("*.seal.json")) if path.name >= seal_path(directory, number).name
-    ]
-    if stray:
-        raise Damaged(f"{seal_path(directory, number).name} is missing, and {stray[0]} is there")
+    missing = seal_path(directory, number)
+    stray = sorted(path.name for path in directory.glob("*.seal.json") if path.name > missing.name)
+    # The consumer may just have written it.
+    if stray and not missing.exists():
+        raise Damaged(f"{missing.name} is missing, and {stray[0]} is there")
 
 
 def _seal_from(path: Path) -> Seal:
@@ -205,40 +208,66 @@ def load_log(path: Path, number: int, chain: bytes) -> Log:
     return Log(path, summary, chain, whole_chain, end, damage, open_end)
 
 
-def log_records(log: Log, after: int = 0) -> Iterator[Record]:
-    """The records of a log up to its last whole frame, from byte `after` on."""
-    for frame in read(log.path, log.chain_before):
-        if frame.end > log.end:
-            return
-        if frame.end > after:
-            yield from decode(frame.payload)
+def log_frames(log: Log) -> Iterator[Frame]:
+    """The frames of a log up to its last whole one."""
+    return takewhile(lambda frame: frame.end <= log.end, read(log.path, log.chain_before))
 
 
-def transactions(
-    contents: Contents, first: int, condition: str, holds: Callable[[tuple[Any, ...]], bool]
-) -> Iterator[tuple[int, tuple[Any, ...]]]:
-    """Rows of FLAT_FIELDS with their log's number, from log `first` on.
+def log_records(log: Log) -> Iterator[Record]:
+    """Their records."""
+    for frame in log_frames(log):
+        yield from decode(frame.payload)
 
-    `condition` (SQL) chooses from closed segments, `holds` (on a row) does the same in logs.
-    """
+
+def stray_logs(contents: Contents) -> list[Path]:
+    """Logs beyond the last one that can be read: they are bound to one that is damaged or missing."""
+    last = log_path(contents.directory, contents.next_number - 1).name
+    return sorted(path for path in contents.directory.glob("*.log") if path.name > last)
+
+
+Row = tuple[Any, ...]
+"""A row of FLAT_FIELDS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which rows are wanted, said three times: of a whole log, in SQL for closed segments, and of a row."""
+
+    may_hold: Callable[[Summary], bool]
+    condition: str
+    holds: Callable[[Row], bool]
+
+
+EVERYTHING = Choice(lambda _: True, "true", lambda _: True)
+
+
+def from_position(lsn: int) -> Choice:
+    """Transactions that commit at `lsn` or beyond."""
+    return Choice(lambda summary: summary.end > lsn, f"lsn >= {lsn}", lambda row: row[LSN] >= lsn)
+
+
+def transactions(contents: Contents, choice: Choice) -> Iterator[tuple[Summary, Row]]:
+    """The chosen rows in the order they were written, each with its log's summary."""
     for seal in contents.seals:
-        if seal.summary.number >= first:
-            number = seal.summary.number
-            path = segment_path(contents.directory, number)
-            yield from ((number, row) for row in columnar.read_transactions(contents.directory, [path], condition))
+        summary = seal.summary
+        if choice.may_hold(summary):
+            path = segment_path(contents.directory, summary.number)
+            if not path.exists():
+                raise Damaged(f"{path.name} is missing: {_stretch(summary)}")
+            rows = columnar.read_transactions(contents.directory, path, choice.condition)
+            yield from ((summary, row) for row in rows)
     for log in contents.logs:
-        if log.summary.number >= first:
-            yield from ((log.summary.number, row) for row in flat(log_records(log)) if holds(row))
+        if choice.may_hold(log.summary):
+            yield from ((log.summary, row) for row in flat(log_records(log)) if choice.holds(row))
 
 
-def taken_by(contents: Contents, fork: LogFork) -> Iterator[tuple[int, tuple[Any, ...]]]:
-    """What this very fork took out, with its log's number: earlier forks took theirs already."""
+def taken_by(contents: Contents, fork: LogFork) -> Iterator[Row]:
+    """What this very fork took out: earlier forks took theirs already."""
     earlier = [other for other in contents.standing.forks if other.number < fork.number]
-    systems = {each.number: each.system for each in contents.summaries}
-    for number, row in transactions(contents, 1, f"lsn >= {fork.at}", lambda row: row[LSN] >= fork.at):
-        taken = any(f.number > number and f.system == fork.system and row[LSN] >= f.at for f in earlier)
-        if number < fork.number and systems[number] == fork.system and not taken:
-            yield number, row
+    for summary, row in transactions(contents, from_position(fork.at)):
+        taken = any(f.number > summary.number and f.system == fork.system and row[LSN] >= f.at for f in earlier)
+        if summary.number < fork.number and summary.system == fork.system and not taken:
+            yield row
 
 
 def verify(contents: Contents, advance: Callable[[], None] = lambda: None) -> list[str]:
@@ -248,11 +277,7 @@ def verify(contents: Contents, advance: Callable[[], None] = lambda: None) -> li
         found += _verify_segment(contents.directory, seal)
         advance()
     found += [str(log.damage.message) for log in contents.logs if log.damage is not None and not _being_written(log)]
-    if contents.logs and contents.logs[-1].damage is not None:
-        last = contents.logs[-1].summary.number
-        found += [
-            f"{path.name} follows a damaged log" for path in (log_path(contents.directory, last + 1),) if path.exists()
-        ]
+    found += [f"{path.name} follows a log that is damaged or missing" for path in stray_logs(contents)]
     base = contents.standing.base
     if base is not None:
         path = contents.directory / base["file"]
@@ -271,12 +296,11 @@ def _verify_segment(directory: Path, seal: Seal) -> Sequence[str]:
         if columnar.sha256(path) == seal.file_sha256:
             return ()
     except FileNotFoundError:
-        return (f"{path.name} is missing: {_stretch(seal)}",)
-    return (f"{path.name} is not what was sealed (its digest differs): {_stretch(seal)}",)
+        return (f"{path.name} is missing: {_stretch(seal.summary)}",)
+    return (f"{path.name} is not what was sealed (its digest differs): {_stretch(seal.summary)}",)
 
 
-def _stretch(seal: Seal) -> str:
-    summary = seal.summary
+def _stretch(summary: Summary) -> str:
     return (
         f"{summary.transactions} transactions with {summary.entries} entries, "
         f"timeline {summary.timeline} from {show(summary.begin)} to {show(summary.end)}"

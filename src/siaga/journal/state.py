@@ -15,8 +15,8 @@ from typing import Any
 from siaga.errors import SiagaError
 from siaga.hosts.local import write_and_rename
 from siaga.journal import columnar
-from siaga.journal.records import ENTRY_FIELDS, FLAT_FIELDS, Kind, Record
-from siaga.journal.segments import Contents, Log, log_records, taken_by
+from siaga.journal.records import ENTRY_FIELDS, FLAT_FIELDS, Kind, Record, decode
+from siaga.journal.segments import Contents, Log, log_frames, log_records, taken_by
 from siaga.journal.summary import Standing
 from siaga.ledger.accumulators import Accumulator, Key, Shape, digest, entry, key_of, scaled, text
 
@@ -101,31 +101,38 @@ def delta_path(directory: Path, number: int) -> Path:
     return directory / f"{number:010}.delta.json"
 
 
-def write_delta(directory: Path, number: int, delta: Delta, end: int) -> None:
-    """Keep a log's delta up to byte `end` of it."""
-    content = {"end": end, "entries": delta.entries, "accounts": list(columnar.accumulator_rows(delta.found))}
+def write_delta(directory: Path, number: int, delta: Delta, chain: str) -> None:
+    """Keep a log's delta up to the frame with that digest."""
+    content = {"chain": chain, "entries": delta.entries, "accounts": list(columnar.accumulator_rows(delta.found))}
     write_and_rename(delta_path(directory, number), json.dumps(content, separators=(",", ":")).encode())
 
 
-def read_delta(directory: Path, number: int, shape: Shape) -> tuple[Delta, int] | None:
-    """The kept delta and the byte it reaches to; None when there is none (a half-written one never gets the name)."""
+def read_delta(directory: Path, number: int, shape: Shape) -> tuple[Delta, str] | None:
+    """The kept delta and the digest of the frame it reaches to; None when there is none."""
     try:
         content = json.loads(delta_path(directory, number).read_bytes())
     except (FileNotFoundError, ValueError):
         return None
     delta = Delta(shape, {(row[0], row[1]): Accumulator(*row[2:]) for row in content["accounts"]})
     delta.entries = content["entries"]
-    return delta, content["end"]
+    return delta, content["chain"]
 
 
 def delta_of(contents: Contents, log: Log, shape: Shape) -> Delta:
     """A log's accumulators: what was kept of them, and the frames since."""
     kept = read_delta(contents.directory, log.summary.number, shape)
-    if kept is not None and kept[1] <= log.end:
-        delta, end = kept
-    else:
-        delta, end = opening_delta(contents, log.summary.number, shape), 0
-    delta.fold(log_records(log, after=end))
+    if kept is not None:
+        delta, chain = kept
+        reached = False
+        for frame in log_frames(log):
+            if reached:
+                delta.fold(decode(frame.payload))
+            reached = reached or frame.chain.hex() == chain
+        if reached:
+            return delta
+    # None was kept, or the log was cut and written anew since: a delta of what was cut must not be used.
+    delta = opening_delta(contents, log.summary.number, shape)
+    delta.fold(log_records(log))
     return delta
 
 
@@ -134,7 +141,7 @@ def opening_delta(contents: Contents, number: int, shape: Shape) -> Delta:
     delta = Delta(shape)
     standing = contents.standing
     for fork in (fork for fork in standing.forks if fork.number == number > standing.base_number):
-        delta.fold_rows((row for _, row in taken_by(contents, fork)), back=True)
+        delta.fold_rows(taken_by(contents, fork), back=True)
     return delta
 
 
@@ -169,7 +176,7 @@ def later(contents: Contents, through: int, shape: Shape) -> Delta:
         number = seal.summary.number
         if number > through:
             delta = read_delta(contents.directory, number, shape)
-            if delta is None:
+            if delta is None or delta[1] != seal.chain_after:
                 raise Undetermined(
                     f"the delta of segment {number} is missing", hint="The consumer makes it again when it starts."
                 )

@@ -88,6 +88,11 @@ class Store:
         return self._open is not None
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it ends with a whole transaction."""
+        return self._open is None or self._open.whole
+
+    @property
     def position(self) -> int:
         """How far the open log is whole."""
         return self._open.summary.end if self._open is not None else 0
@@ -136,18 +141,16 @@ class Store:
 
     def _cut(self, contents: Contents) -> Contents:
         """Put aside what is damaged and everything after it; a frame that was being written is no damage."""
+        for follower in segments.stray_logs(contents):
+            _log.error("a log that follows a damaged or missing one is put aside", log=follower.name)
+            follower.replace(follower.with_suffix(".log.cut"))
         if not contents.logs:
             return contents
         last = contents.logs[-1]
-        number = last.summary.number
         if last.damage is not None and not isinstance(last.damage, Torn):
             _log.error("the journal's log is damaged and is cut there", why=last.damage.message)
             aside = last.path.with_suffix(".log.cut")
             aside.write_bytes(last.path.read_bytes()[last.end :])
-        while (follower := segments.log_path(self._directory, number + 1)).exists():
-            _log.error("a log that follows a damaged one is put aside", log=follower.name)
-            follower.replace(follower.with_suffix(".log.cut"))
-            number += 1
         if last.end == 0:
             # Not even its first frame: as if it had never been begun.
             last.path.unlink()
@@ -160,11 +163,12 @@ class Store:
         through = state.kept(self._directory, contents.standing).through
         for seal in contents.seals:
             number = seal.summary.number
-            if number > through and state.read_delta(self._directory, number, shape) is None:
+            kept = state.read_delta(self._directory, number, shape)
+            if number > through and (kept is None or kept[1] != seal.chain_after):
                 delta = state.opening_delta(contents, number, shape)
                 path = segments.segment_path(self._directory, number)
-                delta.fold_rows(columnar.read_transactions(self._directory, [path], "true"), back=False)
-                state.write_delta(self._directory, number, delta, 0)
+                delta.fold_rows(columnar.read_transactions(self._directory, path, "true"), back=False)
+                state.write_delta(self._directory, number, delta, seal.chain_after)
 
     # Writing ----------------------------------------------------------------------------------------------
 
@@ -182,13 +186,19 @@ class Store:
         acknowledged = min(before.acknowledged, position) if same else 0
         writer = LogWriter(path, chain, 0)
         self._open = _Open(writer, chain, Summary(number), None)
-        self.append([start, [Kind.ACKNOWLEDGED, acknowledged], *events], whole=True)
+        try:
+            self.append([start, [Kind.ACKNOWLEDGED, acknowledged], *events], whole=True)
+        except OSError:
+            self._open = None
+            writer.close()
+            path.unlink()
+            raise
         shape = self.shape
         if shape is not None:
             forked = any(event[0] == Kind.FORK for event in events)
             contents = segments.load(self._directory) if forked else None
             self._open.delta = state.Delta(shape) if contents is None else state.opening_delta(contents, number, shape)
-            state.write_delta(self._directory, number, self._open.delta, writer.end)
+            state.write_delta(self._directory, number, self._open.delta, writer.chain.hex())
 
     @property
     def number(self) -> int:
@@ -217,7 +227,7 @@ class Store:
         if one is None or not one.whole:
             return False
         if one.delta is not None and one.delta.entries - one.kept_entries >= DELTA_ENTRIES:
-            state.write_delta(self._directory, one.summary.number, one.delta, one.writer.end)
+            state.write_delta(self._directory, one.summary.number, one.delta, one.writer.chain.hex())
             one.kept_entries = one.delta.entries
         if one.writer.end >= self._log_bytes_max:
             summary = one.summary
@@ -254,7 +264,7 @@ class Store:
         path = segments.segment_path(self._directory, number)
         digest = columnar.write_transactions(self._directory, path, flat(segments.log_records(log)))
         if delta is not None:
-            state.write_delta(self._directory, number, delta, log.end)
+            state.write_delta(self._directory, number, delta, log.chain_after.hex())
         previous = self._seal.digest() if self._seal is not None else ""
         seal = Seal(log.summary, log.chain_before.hex(), log.chain_after.hex(), digest, previous)
         write_and_rename(

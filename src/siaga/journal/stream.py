@@ -42,7 +42,7 @@ class Stream:
         self._parted = False
         """Whether frames of the open transaction are written already."""
         self._read_to = 0
-        self._in_doubt: deque[int] = deque()
+        self._in_doubt = deque([store.position] if store.acknowledged < store.position else [])
         """Where commits end that had no quorum yet."""
 
     async def receive(self, timeout_s: float) -> None:

@@ -28,6 +28,8 @@ class Summary:
     committed_us: int = 0
     """Of the last transaction."""
     acknowledged: int = 0
+    changes: int = 0
+    """Updates, deletions and truncations of the ledger's log."""
     events: list[Record] = field(default_factory=list)
 
     def note(self, records: Iterable[Record]) -> None:
@@ -50,7 +52,9 @@ class Summary:
                 _, self.system, self.timeline, self.begin, branches = record
                 self.branches = tuple(Branch(*branch) for branch in branches)
                 self.end = self.begin
-            elif kind in EVENTS or kind == Kind.CHANGE:
+            elif kind == Kind.CHANGE:
+                self.changes += 1
+            elif kind in EVENTS:
                 self.events.append(record)
 
     @property
@@ -79,26 +83,30 @@ class LogFork:
 
 
 @dataclass(frozen=True, slots=True)
+class Marker:
+    """The marker row of a switch, as read from one side."""
+
+    system: str
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """What all logs together say."""
 
     position: Position | None
     branches: tuple[Branch, ...]
     acknowledged: int
-    xid_max: int
     base_number: int
     """The log that begins with the base in force; 0 before the first."""
     base: dict[str, Any] | None
     forks: tuple[LogFork, ...]
     gaps: tuple[Gap, ...]
     spans: tuple[Span, ...]
-    markers: tuple[tuple[int, int], ...]
-    """(n, log number) of each marker."""
-
-    @property
-    def marker(self) -> int | None:
-        """The last one."""
-        return self.markers[-1][0] if self.markers else None
+    marker: Marker | None
+    """The last one."""
+    changes: int
+    """Updates, deletions and truncations of the ledger's log."""
 
     @property
     def base_position(self) -> Position | None:
@@ -106,9 +114,6 @@ class Standing:
         if self.base is None:
             return None
         return Position(self.base["system"], self.base["timeline"], parse(self.base["lsn"]))
-
-    changes: int
-    """Updates, deletions and truncations of the log's table."""
 
     def lives(self, number: int, system: str, lsn: int) -> bool:
         """Whether a transaction in log `number` is still part of the database's way."""
@@ -120,8 +125,7 @@ def standing(summaries: Sequence[Summary]) -> Standing:
     forks: list[LogFork] = []
     gaps: list[Gap] = []
     spans: list[Span] = []
-    markers: list[tuple[int, int]] = []
-    base, base_number, changes = None, 0, 0
+    marker, base, base_number = None, None, 0
     for each in summaries:
         for kind, *rest in each.events:
             if kind == Kind.BASE:
@@ -131,9 +135,7 @@ def standing(summaries: Sequence[Summary]) -> Standing:
             elif kind == Kind.GAP:
                 gaps.append(gap_from(rest[0]))
             elif kind == Kind.MARKER:
-                markers.append((rest[0], each.number))
-            elif kind == Kind.CHANGE:
-                changes += 1
+                marker = Marker(each.system, rest[0])
         last = spans[-1] if spans else None
         if last is not None and (last.system, last.timeline, last.end) == (each.system, each.timeline, each.begin):
             spans[-1] = Span(last.system, last.timeline, last.begin, each.end)
@@ -144,14 +146,13 @@ def standing(summaries: Sequence[Summary]) -> Standing:
         position=head.position if head is not None else None,
         branches=head.branches if head is not None else (),
         acknowledged=head.acknowledged if head is not None else 0,
-        xid_max=max((each.xid_max for each in summaries), default=0),
         base_number=base_number,
         base=base,
         forks=tuple(forks),
         gaps=tuple(gaps),
         spans=tuple(spans),
-        markers=tuple(markers),
-        changes=changes,
+        marker=marker,
+        changes=sum(each.changes for each in summaries),
     )
 
 

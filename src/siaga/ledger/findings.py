@@ -33,6 +33,8 @@ class Findings:
         self._figures = {(f.account, f.currency): f for f in figures}
         self._failed = self._failed_checks(figures)
         self._faults: dict[Key, list[EntryFault]] = {key: [] for key in self._figures}
+        self._cut: set[Key] = {(f.account, f.currency) for f in figures[DRILLED_MAX:]}
+        """Accounts of which not every broken place was looked at."""
         self._walk(figures[:DRILLED_MAX])
         self._add_duplicates(duplicates)
         self._add_compared(Name.JOURNAL, journal)
@@ -40,7 +42,7 @@ class Findings:
         self.only_beyond = len(self._failed) - len(self._figures)
         """Accounts that agree with their own log, and are at fault all the same."""
         legs = self._add_unbalanced(unbalanced)
-        self.mismatched: list[Mismatch] = [self._mismatch(key, place) for place, key in enumerate(self._failed)]
+        self.mismatched: list[Mismatch] = [self._mismatch(key) for key in self._failed]
         self.tainted: list[Tainted] = judge.tainted(legs, self._failed)
         self.without_row = sum(1 for f in figures if not f.rows)
         """Entries' accounts that the accounts' table does not have."""
@@ -63,6 +65,8 @@ class Findings:
         steps = drill.steps(self._connection, self._ledger, ids)
         for f in figures:
             own = steps.get((f.account, f.currency), [])
+            if len(own) >= drill.STEPS_AN_ACCOUNT_MAX:
+                self._cut.add((f.account, f.currency))
             self._faults[f.account, f.currency] += walk.faults(f, own, self._ledger.map, self._ledger.decimals)
 
     def _add_duplicates(self, ids: Sequence[str]) -> None:
@@ -100,10 +104,9 @@ class Findings:
                 self._faults[leg.key].append(fault)
         return legs
 
-    def _mismatch(self, key: Key, place: int) -> Mismatch:
+    def _mismatch(self, key: Key) -> Mismatch:
         failed, faults = list(dict.fromkeys(self._failed[key])), self._faults[key]
         figures = self._figures.get(key)
         if figures is None:
             return Mismatch(key[0], None, None, None, tuple(failed), tuple(faults), key[1])
-        shown = place < DRILLED_MAX and len(faults) < drill.STEPS_AN_ACCOUNT_MAX
-        return judge.mismatch(figures, failed, faults, shown, self._ledger.decimals)
+        return judge.mismatch(figures, failed, faults, key not in self._cut, self._ledger.decimals)

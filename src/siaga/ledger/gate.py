@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import psycopg
 from psycopg.rows import class_row, dict_row
 
-from siaga.errors import BadInput, Refused, Unreachable
+from siaga.errors import BadInput, Refused
 from siaga.ledger import fence, gate_changes, gate_ledger
 from siaga.ledger.fence import Release, Standing, SystemPolicy
-from siaga.ledger.gate_ledger import Connection, Movements
+from siaga.ledger.gate_connection import Connection, connected
+from siaga.ledger.gate_ledger import Movements
 from siaga.ledger.model import Scope
 from siaga.ledger.proof import Fault, Proof
 
-CONNECT_DEADLINE_S = 5
 SETTLE_POLL_S = 0.01
 SETTLE_DEADLINE_S = 5.0
-LOCK_DEADLINE = "5s"
 
 _STANDING = """
     select generation, is_open, closed_count, scope_wanted, reason, raised_by, raised_at, settled_system,
@@ -260,36 +258,8 @@ class Gate:
             await self.note_all_open()
         return released
 
-    @asynccontextmanager
-    async def _connected(self, *, autocommit: bool = False, dry_run: bool = False) -> AsyncIterator[Connection]:
-        """One connection, one transaction; a dry run rolls it back."""
-        try:
-            connection = await psycopg.AsyncConnection.connect(
-                self._conninfo, autocommit=autocommit, connect_timeout=CONNECT_DEADLINE_S, application_name="siaga gate"
-            )
-        except psycopg.OperationalError as error:
-            raise Unreachable(
-                f"the ledger's database does not answer: {_first_line(error)}", hint="Check address and password file."
-            ) from None
-        async with connection:
-            await connection.execute(f"set lock_timeout = '{LOCK_DEADLINE}'")
-            # Closing must work while no quorum is there. Nothing is lost by it: a copy that lacks the raise lacks every
-            # movement after it too, and whoever promotes it raises the fence; a release that is lost leaves it closed.
-            await connection.execute("set synchronous_commit = local")
-            try:
-                yield connection
-            except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.UndefinedFunction):
-                raise BadInput("this database has no gate", hint="Install it: `siaga.ledger.gate_install`.") from None
-            except psycopg.errors.LockNotAvailable:
-                raise Refused(
-                    f"somebody else has been changing the gate for {LOCK_DEADLINE}", hint="Look at it, then try again."
-                ) from None
-            except psycopg.OperationalError as error:
-                raise Unreachable(
-                    f"the ledger's database went away: {_first_line(error)}", hint="Nothing was changed; try again."
-                ) from None
-            if dry_run:
-                await connection.rollback()
+    def _connected(self, *, autocommit: bool = False, dry_run: bool = False) -> AbstractAsyncContextManager[Connection]:
+        return connected(self._conninfo, autocommit=autocommit, dry_run=dry_run)
 
 
 async def _standing(connection: Connection) -> Standing:
@@ -315,7 +285,3 @@ async def _moving(connection: Connection) -> list[Moving]:
 
 async def _released(connection: Connection, decision: Release) -> Released:
     return Released(decision, await _standing(connection), await gate_ledger.movements(connection))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -8,7 +8,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from siaga.ledger.fence import Facts, Release, Standing
-from siaga.ledger.gate_ledger import Connection
+from siaga.ledger.gate_connection import Connection
 from siaga.ledger.proof import Fault, Proof
 
 ENTRIES_KEPT_MAX = 100

@@ -10,6 +10,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from siaga.errors import BadInput, Refused
+from siaga.ledger.gate_connection import Connection, connected, first_line
 from siaga.ledger.map import LedgerMap
 
 GATE = "siaga_gate"
@@ -45,7 +46,7 @@ async def install(admin_conninfo: str, *, is_open: bool) -> None:
     `is_open` is how a gate that did not exist stands at first: open on a ledger in service, closed on one that was just
     recovered from a time before the gate. A gate that exists stays as it stands.
     """
-    async with await psycopg.AsyncConnection.connect(admin_conninfo) as connection:
+    async with connected(admin_conninfo) as connection:
         await connection.execute("select pg_advisory_xact_lock(%s)", (INSTALL_LOCK,))
         await _check_version(connection)
         for role in (OWNER, GATE, REPLAY):
@@ -68,7 +69,7 @@ async def guard(admin_conninfo: str, ledger: LedgerMap, *, trigger: bool = True)
 
     BadInput where a table or column does not exist, or where the entries are a view and can have no such trigger.
     """
-    async with await psycopg.AsyncConnection.connect(admin_conninfo) as connection:
+    async with connected(admin_conninfo) as connection:
         await connection.execute("select pg_advisory_xact_lock(%s)", (INSTALL_LOCK,))
         entries, accounts = ledger.entries, ledger.accounts
         entries_table = await _find(connection, entries.qualified)
@@ -88,7 +89,7 @@ async def guard(admin_conninfo: str, ledger: LedgerMap, *, trigger: bool = True)
         await connection.execute("select siaga.note_all_open()")
 
 
-async def _check_version(connection: psycopg.AsyncConnection) -> None:
+async def _check_version(connection: Connection) -> None:
     cursor = await connection.execute("select to_regprocedure('siaga.gate_version()') is not null")
     row = await cursor.fetchone()
     if row is None or not row[0]:
@@ -101,7 +102,7 @@ async def _check_version(connection: psycopg.AsyncConnection) -> None:
         )
 
 
-async def _create_role(connection: psycopg.AsyncConnection, role: str) -> None:
+async def _create_role(connection: Connection, role: str) -> None:
     found = await connection.execute("select from pg_roles where rolname = %s", (role,))
     if found.rowcount == 0:
         await connection.execute(sql.SQL("create role {} nologin").format(_name(role)))
@@ -119,7 +120,7 @@ class _Table:
         return self.kind in ("r", "p")
 
 
-async def _find(connection: psycopg.AsyncConnection, name: tuple[str | None, str]) -> _Table:
+async def _find(connection: Connection, name: tuple[str | None, str]) -> _Table:
     cursor = await connection.execute(
         "select c.oid, n.nspname, c.relkind::text from pg_class c join pg_namespace n on n.oid = c.relnamespace"
         " where c.relname = %(table)s and n.nspname = coalesce(%(schema)s, n.nspname)"
@@ -147,7 +148,7 @@ def _account_columns(ledger: LedgerMap) -> tuple[str, ...]:
     return () if filtered else (ledger.accounts.id,)
 
 
-async def _allow_reading(connection: psycopg.AsyncConnection, table: _Table, columns: tuple[str, ...]) -> None:
+async def _allow_reading(connection: Connection, table: _Table, columns: tuple[str, ...]) -> None:
     """These columns, or all of them: a filter of the map may name any."""
     names = sql.SQL(", ").join(sql.Identifier(column) for column in columns)
     which = sql.SQL("({})").format(names) if columns else sql.SQL("")
@@ -155,10 +156,10 @@ async def _allow_reading(connection: psycopg.AsyncConnection, table: _Table, col
     try:
         await connection.execute(sql.SQL("grant select {} on {} to {}").format(which, table.name, _name(GATE)))
     except psycopg.errors.UndefinedColumn as error:
-        raise BadInput(str(error).splitlines()[0], hint="`siaga ledger map` proposes a map that fits.") from None
+        raise BadInput(first_line(error), hint="`siaga ledger map` proposes a map that fits.") from None
 
 
-async def _set_trigger(connection: psycopg.AsyncConnection, table: _Table, account: str, *, wanted: bool) -> None:
+async def _set_trigger(connection: Connection, table: _Table, account: str, *, wanted: bool) -> None:
     """A trigger as PostgreSQL enables it by default: it fires for applications, never in an apply worker, where what
     arrives was judged on the other side (decision 18).
     """
@@ -170,7 +171,6 @@ async def _set_trigger(connection: psycopg.AsyncConnection, table: _Table, accou
         (TRIGGER,),
     )
     standing = await cursor.fetchall()
-    await connection.execute("set local lock_timeout = '5s'")
     for oid, schema, name, _ in standing:
         if oid != table.oid or not wanted:
             await connection.execute(sql.SQL("drop trigger {} on {}").format(trigger, sql.Identifier(schema, name)))

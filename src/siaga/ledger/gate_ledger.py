@@ -14,6 +14,7 @@ from psycopg import sql
 
 from siaga.errors import BadInput
 from siaga.ledger.fence import Facts, Standing
+from siaga.ledger.gate_connection import Connection, first_line
 from siaga.ledger.map import LedgerMap
 from siaga.ledger.proof import Proof, Source
 
@@ -21,9 +22,6 @@ RECENT_BYTES = 8 << 20
 RECENT_TIME = "7 days"
 RECENT_ENTRIES_MAX = 100_000
 """How much of the table of entries is read for the share of movements."""
-
-Connection = psycopg.AsyncConnection[tuple[Any, ...]]
-"""Of the gate's role, rows as tuples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ async def require_accounts(connection: Connection, accounts: Sequence[str]) -> N
         async with connection.transaction():
             missing = await (await connection.execute(statement, (list(accounts),))).fetchone()
     except psycopg.DataError as error:
-        raise BadInput(f"account: {_first_line(error)}", hint=f"Ids are of type {tables.account_type}.") from None
+        raise BadInput(f"account: {first_line(error)}", hint=f"Ids are of type {tables.account_type}.") from None
     if missing is not None:
         raise BadInput(
             f"account: found {missing[0]}, expected an id of {tables.map.accounts.table}",
@@ -93,7 +91,7 @@ async def facts(connection: Connection, standing: Standing, proof: Proof) -> Fac
             )
             row = await cursor.fetchone()
     except psycopg.DataError as error:
-        raise BadInput(f"report: {_first_line(error)}", hint="Keep the output of the check whole in a file.") from None
+        raise BadInput(f"report: {first_line(error)}", hint="Keep the output of the check whole in a file.") from None
     assert row is not None, "the row is locked"
     system_id, timeline, database, sees_settled, is_superseded = row
     cursor = await connection.execute(
@@ -239,7 +237,3 @@ def _identifier(name: tuple[str | None, str]) -> sql.Identifier:
 def _condition(where: str | None) -> sql.SQL:
     """A condition of the map: SQL by its nature, written by whoever installed the gate."""
     return sql.SQL(where or "true")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

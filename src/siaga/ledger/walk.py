@@ -60,7 +60,8 @@ def faults(figures: Figures, steps: Sequence[Step], ledger_map: LedgerMap, decim
         elif step.before is not None and step.after is not None and step.before + step.amount != step.after:
             found.append(_altered_amount(here, decimals))
         before = here
-    found += _breaks(figures, broken, decimals)
+    last = next((step for step in steps if step.last), None)
+    found += _breaks(figures, broken, last, decimals)
     found += _ending(figures, steps, first, decimals)
     return sorted(found, key=lambda fault: (fault.sequence is None, fault.sequence or 0))
 
@@ -127,25 +128,25 @@ def _altered_amount(here: Break, decimals: int) -> EntryFault:
     )
 
 
-def _breaks(figures: Figures, broken: Sequence[Break], decimals: int) -> list[EntryFault]:
+def _breaks(figures: Figures, broken: Sequence[Break], last: Step | None, decimals: int) -> list[EntryFault]:
     """Entries whose balance before is not what the entry before them left.
 
-    One whose successor breaks too is itself displaced; where the displaced ones fit each other's places they are out
-    of order. One that breaks alone either has a wrong amount, or follows an entry that was altered as a whole.
+    Where the stretches between breaks fit together in another order, entries are out of order. Else one that breaks
+    alone has a wrong amount, or follows an entry that was altered as a whole; one whose successor breaks too has a
+    wrong balance.
     """
     by_number = {here.step.sequence: here for here in broken}
-    displaced = [b for b in broken if _next(b) in by_number or (b.step.last and b.step.after != figures.balance)]
-    places = {here.left: here.step.sequence for here in broken}
-    if len(displaced) > 1 and all(here.step.before in places for here in displaced):
+    moved = _relinked(broken, last)
+    if moved:
         return [
             _fault(
                 here.step,
                 Fault.OUT_OF_ORDER,
                 "its running balance belongs elsewhere",
                 found=f"sequence {here.step.sequence}",
-                expected=f"sequence {places[here.step.before]}",
+                expected=f"sequence {place}",
             )
-            for here in displaced
+            for here, place in moved
         ]
     found: list[EntryFault] = []
     explained: set[int | None] = set()
@@ -163,6 +164,30 @@ def _breaks(figures: Figures, broken: Sequence[Break], decimals: int) -> list[En
         else:
             found.append(_altered_amount(here, decimals))
     return found
+
+
+def _relinked(broken: Sequence[Break], last: Step | None) -> list[tuple[Break, int]]:
+    """The entries that stand elsewhere in the one order in which each stretch begins where another ends."""
+    if not broken or last is None or last.sequence is None:
+        return []
+    starts = [_next(here) - 1 for here in broken]
+    ends = [
+        *((here.left, start) for here, start in zip(broken[1:], starts[1:], strict=True)),
+        (last.after, last.sequence + 1),
+    ]
+    left = list(zip(broken, starts, ends, strict=True))
+    value, place = broken[0].left, starts[0]
+    moved: list[tuple[Break, int]] = []
+    while left:
+        fitting = [stretch for stretch in left if stretch[0].step.before == value]
+        if not fitting:
+            return []
+        here, start, (after, end) = min(fitting, key=lambda stretch: stretch[1] != place)
+        left.remove((here, start, (after, end)))
+        if start != place:
+            moved.append((here, place))
+        value, place = after, place + end - start
+    return moved
 
 
 def _altered_balance(here: Break, decimals: int) -> EntryFault:

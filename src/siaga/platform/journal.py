@@ -10,7 +10,7 @@ import wallet
 
 from siaga.hosts.keeper import Spec
 from siaga.hosts.model import Host
-from siaga.journal.config import ROLE
+from siaga.journal import config as settings
 from siaga.journal.install import prepare as publish
 from siaga.ledger.load import load as load_map
 from siaga.platform import postgres
@@ -18,6 +18,7 @@ from siaga.platform.engines import Engines
 from siaga.platform.layout import Layout
 
 NAME = "journal"
+ROLE = settings.ROLE
 MAP = Path(wallet.__file__).with_name("ledger.toml")
 
 _REPLAY = """

@@ -258,7 +258,7 @@ async def _install_wallet(layout: Layout, server: str, database: str) -> None:
         auditor_password=secrets.read(layout.secret("wallet-auditor")),
     )
     await gate.guard(layout, server, database)
-    roles = (postgres.WATCH, postgres.JOURNAL, gate.ROLE, *pgbouncer.APPLICATION_ROLES)
+    roles = (postgres.WATCH, journal.ROLE, gate.ROLE, *pgbouncer.APPLICATION_ROLES)
     await postgres.open_to(layout, server, database, roles)
 
 

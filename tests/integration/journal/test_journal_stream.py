@@ -66,7 +66,7 @@ def _compare(journal: Journal) -> compare.Comparison:
 def test_every_entry_is_in_the_journal_once_whenever_its_process_is_killed(journal: Journal, ledger: Ledger) -> None:
     drawn = random.Random(20261123)
     with Load(ledger) as load:
-        for _ in range(12):
+        for _ in range(8):
             before = load.done
             wait_until(lambda before=before: load.done > before + drawn.randint(50, 300), "the load goes on")
             journal.kill()

@@ -8,7 +8,8 @@ import psycopg
 import pytest
 from fence_server import APPLICATION, MAP, Cluster, Ledger
 
-from siaga.errors import BadInput, Refused
+from siaga.errors import BadInput, Refused, Unreachable
+from siaga.ledger.gate import Gate
 from siaga.ledger.gate_install import GATE, REPLAY, guard, install
 from siaga.ledger.map import LedgerMap
 
@@ -59,6 +60,19 @@ async def test_a_gate_of_a_newer_version_is_left_alone(cluster: Cluster) -> None
 def test_nobody_may_do_more_than_its_part(ledger: Ledger, role: str, statement: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         ledger.query(statement, role=role)
+
+
+async def test_a_role_that_may_not_change_the_gate_is_told_who_may(ledger: Ledger) -> None:
+    with pytest.raises(Refused, match="this role may not do that") as refused:
+        await Gate(ledger.conninfo(APPLICATION)).raise_generation("a drill", by="ann")
+    assert "siaga_gate" in refused.value.hint
+    with pytest.raises(Refused, match="this role may not do that"):
+        await install(ledger.conninfo(GATE), is_open=True)
+
+
+async def test_an_installation_that_finds_nobody_changes_nothing() -> None:
+    with pytest.raises(Unreachable):
+        await install("host=127.0.0.1 port=9 dbname=x", is_open=True)
 
 
 def test_a_stranger_may_not_even_ask(ledger: Ledger) -> None:

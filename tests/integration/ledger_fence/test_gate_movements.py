@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,13 @@ import pytest
 from fence_server import APPLICATION, FRESH, LEDGER, MAP, Cluster, Ledger
 from wallet_servers import Server, wait_until
 
-from siaga.errors import BadInput
+from siaga.errors import BadInput, Refused
+from siaga.ledger.check import check
 from siaga.ledger.gate import Gate
 from siaga.ledger.gate_install import guard, install
 from siaga.ledger.map import LedgerMap
+from siaga.ledger.model import Scope
+from siaga.ledger.proof import proof
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +125,7 @@ async def test_without_its_schema_nothing_moves_and_the_gate_says_so(cluster: Cl
     ledger.query("drop schema siaga cascade")
     with pytest.raises(psycopg.errors.InvalidSchemaName):
         ledger.move()
-    with pytest.raises(BadInput, match="no gate"):
+    with pytest.raises(BadInput, match="lacks what the gate stands on"):
         await ledger.gate.standing()
 
 
@@ -247,12 +251,14 @@ async def test_a_read_replica_shows_how_an_account_stands_and_a_check_there_open
     assert copying.process is not None
     assert copying.process.wait(60) == 0
     replica = Ledger(start_cluster(data), ledger.name)
-    await ledger.raised()
+    await ledger.raised(scope=Scope.INTERNAL)
     shown = "select is_open, why from siaga.account_gate('acc-1')"
     wait_until(lambda: replica.query(shown, role=APPLICATION)[0] == (False, "being verified: a drill"), "it is closed")
     assert (await replica.gate.account("acc-1")).is_open is False
-    ((snapshot,),) = replica.query("select pg_current_snapshot()::text")
-    await ledger.gate.release(ledger.proof(snapshot=snapshot), by="ann")
+    with pytest.raises(Refused, match="is a replica"):
+        await replica.gate.raise_generation("a drill", by="ann")
+    report = await asyncio.to_thread(check, replica.admin, MAP)
+    await ledger.gate.release(proof(json.loads(json.dumps(report.document()))), by="ann")
     wait_until(lambda: replica.query(shown, role=APPLICATION)[0][0] is True, "it is open")
     replica.cluster.end()
 

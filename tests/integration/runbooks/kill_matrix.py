@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -96,6 +97,11 @@ class Case:
         return Ledger(self.directory / "lives.jsonl")
 
     @property
+    def connections(self) -> Ledger:
+        """Every attempt to reach somebody over a network."""
+        return Ledger(self.directory / "connections.jsonl")
+
+    @property
     def result(self) -> dict[str, Any]:
         """The run's page at its end."""
         found: dict[str, Any] = json.loads((self.directory / "result.json").read_text())
@@ -103,17 +109,18 @@ class Case:
 
     def moment(self, name: str) -> None:
         """Here the process dies, unless one before it did."""
-        died = {entry["at"] for entry in self.deaths.read()}
-        if name in died or (self.kill_only and (self.kill_only != name or died)):
+        if self.kill_only == _NEVER:
+            if name not in {entry["at"] for entry in self.moments.read()}:
+                self.moments.write(at=name)
             return
-        if self.kill_only != _NEVER:
-            self.deaths.write(at=name)
-            os.kill(os.getpid(), signal.SIGKILL)
-        elif name not in {entry["at"] for entry in self.moments.read()}:
-            self.moments.write(at=name)
+        if name in {entry["at"] for entry in self.deaths.read()} or (self.kill_only and name != self.kill_only):
+            return
+        self.deaths.write(at=name)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 _NEVER = "never"
+_NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.sendto")
 
 
 def drive_and_kill(case: Case) -> dict[str, Any]:
@@ -146,6 +153,7 @@ def _live(case: Case) -> None:
     log = os.open(case.directory / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    sys.addaudithook(lambda event, given: case.connections.write(to=str(given[1:])) if event in _NETWORK else None)
     # Ten lives of one step are what we do here; the guard has a test of its own.
     decide.INTERRUPTIONS_MAX = 1000  # type: ignore[misc]
     decide.PAUSE_S_FIRST = 0.01  # type: ignore[misc]
@@ -177,7 +185,7 @@ async def _answer(case: Case, engine: Engine) -> None:
             wanted = {
                 "approve": page["approval"] is not None and what not in page["approval"]["approved_by"],
                 "decide": page["question"] is not None and what in page["question"]["choices"],
-                "cancel": page["step"] == what and page["state"] == "running",
+                "cancel": page["step"] == what,
             }[kind]
             if wanted:
                 case.moment(f"before {kind} {what}")
@@ -281,7 +289,8 @@ def judge(case: Case, runbook: Runbook, page: Mapping[str, Any]) -> None:
     undone = list(dict.fromkeys(e["step"] for e in acts if e["what"] == "undo" and "call" in e))
     undoable = [s.name for s in runbook.steps if isinstance(s, Step) and s.undo is not NOTHING_TO_UNDO]
     if page["state"] == "undone":
-        assert undone == [name for name in reversed(begun) if name in undoable]
+        touched = [step["name"] for step in page["steps"] if step["status"] != "pending"]
+        assert undone == [name for name in reversed(touched) if name in undoable], f"undone: {undone}"
 
 
 def _judge_step(step: Step, entries: list[dict[str, Any]], page: Mapping[str, Any]) -> None:

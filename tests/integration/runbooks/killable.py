@@ -112,7 +112,7 @@ LISTED: dict[str, Listed] = {
     "straight": (straight, (), "done"),
     "turned back": (turned_back, (), "undone"),
     "asked": (asked, (("approve", "ana"), ("approve", "budi")), "done"),
-    "cancelled": (asked, (("cancel", "two"), ("approve", "ana"), ("approve", "budi")), "undone"),
+    "cancelled": (asked, (("approve", "ana"), ("cancel", "two people agree")), "undone"),
     "called": (called, (("decide", "go-on"),), "done"),
     "stuck": (stuck, (("decide", "give-up"),), "given up"),
 }

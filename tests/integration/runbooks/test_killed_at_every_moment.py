@@ -62,3 +62,7 @@ def test_a_restarted_run_goes_on_within_five_seconds(cases: dict[str, Case]) -> 
     first_turns = [entry["first_turn_s"] for case in cases.values() for entry in case.lives.read()]
     assert len(first_turns) > 100
     assert statistics.median(first_turns) < 5.0
+
+
+def test_nobody_is_called_over_a_network(cases: dict[str, Case]) -> None:
+    assert {name: case.connections.read() for name, case in cases.items()} == dict.fromkeys(cases, [])

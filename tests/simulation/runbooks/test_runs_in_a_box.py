@@ -181,7 +181,7 @@ class Box:
             self.now += 1.0
 
 
-SEEDS = int(os.environ.get("SIAGA_SIM_RUNS", "4000"))
+SEEDS = int(os.environ.get("SIAGA_SIM_RUNS", "2000"))
 
 
 @pytest.mark.clause("SUM")

@@ -59,7 +59,7 @@ def _new(directory: Path, log_bytes_max: int = 1 << 20) -> Store:
 
 def _transactions(directory: Path) -> list[str]:
     contents = segments.load(directory)
-    rows = segments.transactions(contents, 1, "true", lambda row: True)
+    rows = segments.transactions(contents, segments.EVERYTHING)
     return [row[segments.LSN] for _, row in rows if row[0] == "entry"][::2]
 
 
@@ -206,9 +206,9 @@ def test_a_fork_takes_back_what_the_database_lost_and_twice_takes_it_once(direct
         path.unlink()
     Store(directory, log_bytes_max=1000).close()
     assert _sums(directory) == expected
-    taken = [
-        row[segments.LSN] for fork in segments.load(directory).standing.forks for _, row in _taken(directory, fork)
-    ]
+    contents = segments.load(directory)
+    rows = [row for fork in contents.standing.forks for row in segments.taken_by(contents, fork)]
+    taken = [row[segments.LSN] for row in rows if row[0] == "entry"]
     assert sorted(taken) == sorted([*range(100, 210, 10), 151] * 2)
 
 
@@ -216,9 +216,37 @@ def _sums(directory: Path) -> dict[Key, Accumulator]:
     return {key: sums for key, sums in _accumulators(directory).items() if sums.count}
 
 
-def _taken(directory: Path, fork: object) -> list[tuple[int, tuple[object, ...]]]:
-    found = segments.taken_by(segments.load(directory), fork)  # type: ignore[arg-type]
-    return [(number, row) for number, row in found if row[0] == "entry"]
+def test_sums_of_what_was_cut_off_are_not_used_once_the_log_grows_again(directory: Path) -> None:
+    store = _new(directory)
+    store.append(_transaction(10), whole=True)
+    size = segments.log_path(directory, 1).stat().st_size
+    store.append(_transaction(20), whole=True)
+    store.close()
+    contents = segments.load(directory)
+    kept = state.delta_of(contents, contents.logs[0], SHAPE)
+    state.write_delta(directory, 1, kept, contents.head)
+    # What had been acknowledged is gone, and the server sends something else.
+    os.truncate(segments.log_path(directory, 1), size)
+    store = Store(directory, log_bytes_max=1 << 20)
+    store.append(_transaction(30), whole=True)
+    store.append(_transaction(40), whole=True)
+    store.close()
+    assert _accumulators(directory) == _folded(iter((10, 30, 40)))
+
+
+def test_a_log_that_is_missing_in_the_middle_is_named_and_what_follows_put_aside(directory: Path) -> None:
+    store = _new(directory, log_bytes_max=500)
+    for at in range(10, 60, 10):
+        store.append(_transaction(at), whole=True)
+        store.settle()
+    store.close()
+    segments.log_path(directory, 3).unlink()
+    faults = segments.verify(segments.load(directory))
+    assert faults[0] == "0000000004.log follows a log that is damaged or missing"
+    store = Store(directory, log_bytes_max=500)
+    assert store.number == 2
+    assert segments.log_path(directory, 4).with_suffix(".log.cut").exists()
+    store.close()
 
 
 def test_a_second_writer_is_refused(directory: Path) -> None:

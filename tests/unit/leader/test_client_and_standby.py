@@ -74,7 +74,7 @@ def leading(acts: list[str]) -> FastAPI:
     @api.post("/v1/slow")
     async def slow() -> None:
         acts.append("slow")
-        await asyncio.sleep(5)
+        await asyncio.sleep(1)
 
     return api
 
