@@ -179,8 +179,17 @@ def _print(described: dict[str, Any]) -> None:
                 for loop in controller["loops"]
             ],
         )
+    print()
+    print(_journal(described["journal"]))
     for line in _worth_saying(controller):
         print(line)
+
+
+def _journal(found: dict[str, Any]) -> str:
+    said = f"{found['state']}: {found['why']}" if found["why"] else found["state"]
+    gaps = found.get("gaps", [])
+    figures = "" if "lag_s" not in found else f", {found['lag_s']:g} s and {found['lag_bytes']:,} bytes behind"
+    return f"journal            {said}{figures}, {len(gaps)} gaps" + ("; `siaga journal show`" if gaps else "")
 
 
 def _worth_saying(controller: dict[str, Any]) -> list[str]:

@@ -47,7 +47,8 @@ from siaga.evidence.store import Store
 from siaga.evidence.witness_client import WitnessClient
 from siaga.hosts.keeper_client import KeeperClient
 from siaga.hosts.local import LocalHost
-from siaga.platform import control_database, secrets, valkey, witness
+from siaga.journal import adherence, status
+from siaga.platform import control_database, journal, secrets, valkey, witness
 from siaga.platform.layout import Layout
 from siaga.platform.up import start_keeper
 from siaga.sessions.separation import Cluster, Placement, fingerprint
@@ -114,6 +115,8 @@ async def wire(layout: Layout, leadership: Leadership) -> Controller:
             *traffic.standing(),
             sessions.standing(datetime.now(UTC)),
             recording.standing(datetime.now(UTC), time.monotonic()),
+            adherence.standing(status.read(journal.status_path(layout))),
+            adherence.cross_check(),
         )
 
     async def look_at_sessions() -> None:

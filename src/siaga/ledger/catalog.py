@@ -21,7 +21,7 @@ Connection = psycopg.Connection[Any]
 
 _RELATION = """
 select c.oid, n.nspname as schema, c.relname as name, c.relkind::text as kind,
-       has_table_privilege(c.oid, 'select') or has_any_column_privilege(c.oid, 'select') as readable
+       has_table_privilege(c.oid, 'select') as readable, has_any_column_privilege(c.oid, 'select') as readable_in_part
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.oid = to_regclass(%(name)s) and c.relkind in ('r', 'p', 'v', 'm', 'f')
 """
@@ -103,7 +103,7 @@ def relation(connection: Connection, qualified: tuple[str | None, str], place: s
             bare = [name.partition(".")[2] for name in known]
             advice = nearest(shown, known) or nearest(shown, bare)
             raise BadInput(f"{place} = `{shown}`: no such table or view{advice}", hint=MAP_HINT)
-        if not found["readable"]:
+        if not found["readable_in_part"]:
             user = connection.info.user
             raise BadInput(
                 f"{place} = `{shown}`: user `{user}` may not read it",
@@ -119,11 +119,11 @@ def relation(connection: Connection, qualified: tuple[str | None, str], place: s
         name=found["name"],
         kind=kind,
         columns={column.name: column for column in columns},
-        pages=size["pages"] if size["has_pages"] else 0,
+        pages=size["pages"],
         rows=size["rows"],
         filenodes=tuple(size["filenodes"]),
+        by_pages=bool(size["has_pages"]) and found["readable"],
         unique={row["name"]: tuple(row["columns"][: row["keys"]]) for row in indexes if row["is_unique"]},
-        covering={row["name"]: tuple(row["columns"]) for row in indexes},
     )
 
 

@@ -352,7 +352,7 @@ def _chunks(ledger: Ledger, version: int, pace: Pace) -> list[Chunk]:
     found = []
     for table, relation in (("accounts", ledger.accounts), ("entries", ledger.entries)):
         rows = max(relation.rows, 0)
-        if not relation.pages or version < _PAGE_RANGES_VERSION:
+        if not relation.pages or not relation.by_pages or version < _PAGE_RANGES_VERSION:
             found.append(Chunk(table, None, rows))
             continue
         wanted = CHUNK_ROWS if pace.share == 1 else GENTLE_CHUNK_ROWS

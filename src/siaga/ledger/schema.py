@@ -64,15 +64,15 @@ class Relation:
     """`relkind`: r, p, v, m, f."""
     columns: Mapping[str, Column]
     pages: int
-    """Of the largest leaf of a partitioned table; 0 where it cannot be read page by page (a view)."""
+    """Of the largest leaf of a partitioned table."""
     rows: int
     """The planner's estimate."""
     filenodes: tuple[int, ...]
     """Of its leaves: others after a rewrite, which moves every row."""
     unique: Mapping[str, tuple[str, ...]]
     """Columns of each valid unique index without expression or condition, by name."""
-    covering: Mapping[str, tuple[str, ...]]
-    """All columns, included ones too, of each valid index without condition."""
+    by_pages: bool = True
+    """Whether rows can be asked for their place and transaction: no view, and all of it may be read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def accounts(ledger: Ledger, *, bounded: bool, pages: Pages | None = None, only:
 
 def _select(columns: list[str], relation: Relation, where: str | None, pages: Pages | None, only: str) -> str:
     conditions = [f"({condition})" for condition in (where, only) if condition]
-    if pages is not None and relation.pages:
+    if pages is not None and relation.by_pages:
         conditions.append(f"ctid >= '({pages[0]},0)'")
         if pages[1] is not None:
             conditions.append(f"ctid < '({pages[1]},0)'")

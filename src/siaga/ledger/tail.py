@@ -27,8 +27,8 @@ def obstacle(seal: Seal, ledger: Ledger, position: Position) -> str:
         return "the seal is of another database"
     if then.timeline != now.timeline:
         return f"the seal is of timeline {then.timeline}, this server is on {now.timeline}: read everything (--reread)"
-    if any(relation.kind not in ("r", "p") for relation in (ledger.accounts, ledger.entries)):
-        return "a view has no transaction ids"
+    if not (ledger.accounts.by_pages and ledger.entries.by_pages):
+        return "a view has no transaction ids, and a role that may read some columns cannot see them"
     if _xmax(now) < _xmax(then):
         return "the server stands before the seal: it was rolled back"
     if _xmax(now) - _xmin(then) >= AGE_MAX // 2:

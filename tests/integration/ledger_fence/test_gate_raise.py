@@ -148,6 +148,29 @@ async def test_movers_at_full_speed_never_commit_behind_a_settled_raise(forgetfu
             thread.join()
 
 
+@pytest.mark.clause("DRP-3.2b")
+async def test_closing_needs_no_quorum_and_names_the_movement_whose_commit_waits_for_it(ledger: Ledger) -> None:
+    def set_quorum(names: str) -> None:
+        ledger.query(f"alter system set synchronous_standby_names = '{names}'")
+        ledger.query("select pg_reload_conf()")
+        wait_until(lambda: ledger.query("show synchronous_standby_names") == [(names,)], "the quorum is set")
+
+    set_quorum("nobody")
+    moving = asyncio.create_task(asyncio.to_thread(ledger.move))
+    try:
+        waiting = "select pid from pg_stat_activity where wait_event = 'SyncRep'"
+        await asyncio.to_thread(wait_until, lambda: len(ledger.query(waiting)) == 1, "the commit waits")
+        ((pid,),) = ledger.query(waiting)
+        await ledger.gate.raise_generation("a drill", by="ann")
+        assert [found.pid for found in await ledger.gate.settle(0.05)] == [pid]
+        assert ledger.query("select siaga.closed_account('acc-3')") == [("acc-3",)]
+    finally:
+        set_quorum("")
+    assert await moving is None
+    assert await ledger.gate.settle(10.0) == ()
+    assert ledger.query("select count(*) from shop.entries") == [(2,)]
+
+
 async def test_one_run_raises_once_and_two_at_once_raise_twice(ledger: Ledger) -> None:
     before = (await ledger.gate.standing()).generation
     first = await ledger.gate.raise_generation("a recovery", by="recover", key="run-7")

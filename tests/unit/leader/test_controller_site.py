@@ -70,6 +70,13 @@ def test_an_existing_platform_names_the_address_of_its_state(tmp_path: Path) -> 
         from_json(json.dumps(document))
 
 
+def test_the_state_may_not_be_in_a_database_that_it_recovers(tmp_path: Path) -> None:
+    document = json.loads(to_json(laid_out(tmp_path, site(tmp_path, TWO)).site)) | {"embedded": False}
+    document["controller"]["address"] = document["transactions"]["servers"][0]["address"]
+    with pytest.raises(BadInput, match=r"controller\.address = .*: already the address of transactions"):
+        from_json(json.dumps(document))
+
+
 def test_a_platform_that_uses_nothing_new_is_readable_by_the_version_before(tmp_path: Path) -> None:
     """It knows no key that came later, and refuses those it does not know."""
     written = json.loads(to_json(laid_out(tmp_path, embedded()).site))

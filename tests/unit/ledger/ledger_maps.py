@@ -40,7 +40,7 @@ def relation(name: str, **types: str) -> Relation:
             kind, _, rest = kind.partition("(")
             precision, scale = (int(part) for part in rest.rstrip(")").split(","))
         columns[column] = Column(column, kind, precision, scale, nullable=not declared.endswith("!"))
-    return Relation("public", name, "r", columns, 10, 100, (1,), {}, {})
+    return Relation("public", name, "r", columns, 10, 100, (1,), {})
 
 
 def full_ledger(**types: str) -> Ledger:

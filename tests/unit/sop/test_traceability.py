@@ -15,7 +15,12 @@ from siaga.sop.pages import MARK, generated
 ROOT = Path(__file__).parents[3]
 PAGES = ROOT / "docs" / "sop"
 
-MACHINERY = {ClauseId.ZDT_1_1A: "traffic", ClauseId.ZDT_1_1B: "sessions", ClauseId.SUM: "evidence"}
+MACHINERY = {
+    ClauseId.ZDT_1_1A: "traffic",
+    ClauseId.ZDT_1_1B: "sessions",
+    ClauseId.DRP_3_2B: "ledger",
+    ClauseId.SUM: "evidence",
+}
 """The folder of each clause whose machinery exists. The one place to add the next one."""
 
 
