@@ -101,7 +101,7 @@ def relation(connection: Connection, qualified: tuple[str | None, str], place: s
         if found is None:
             known = [row["?column?"] for row in cursor.execute(_KNOWN_TABLES).fetchall()]
             bare = [name.partition(".")[2] for name in known]
-            advice = nearest(shown, known) or nearest(shown, bare)
+            advice = nearest(shown, bare if qualified[0] is None else known)
             raise BadInput(f"{place} = `{shown}`: no such table or view{advice}", hint=MAP_HINT)
         if not found["readable_in_part"]:
             user = connection.info.user

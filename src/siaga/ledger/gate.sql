@@ -134,9 +134,9 @@ end $$;
 -- before it writes; asked twice in one transaction, the second answer may be that an account has closed meanwhile.
 --
 -- The shared lock is what a raise waits for: whoever holds it may have read the gate as it was before. It is taken first,
--- and the gate is read by the next statement, whose snapshot is newer. Under repeatable read the snapshot
--- may be older than the lock; there the row is locked too, and a change since then is a serialization failure instead of
--- an old answer.
+-- and the gate is read by the next statement, whose snapshot is newer. Under repeatable read the snapshot may be older
+-- than the lock; there the row is locked too, and a change since then is a serialization failure instead of an old answer.
+-- The exceptions are read one statement later: a generation's are not removed before its movements have ended.
 create or replace function siaga.closed_account(variadic accounts text[]) returns text
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from books import EVERYTHING, Books, mapped, named, wrong
+from books import EVERYTHING, MAP, Books, mapped, named, wrong
 
 from benchmarks.ledger.server import Server
 from siaga.errors import BadInput, Refused, Unreachable
@@ -252,7 +252,7 @@ def _command(books: Books, map_path: Path, *arguments: str) -> list[str]:
 @pytest.fixture
 def map_path(tmp_path: Path) -> Path:
     lines = []
-    for table, values in EVERYTHING.model_dump(include={"accounts", "entries"}, exclude_defaults=True).items():
+    for table, values in MAP.items():
         lines += [f"[{table}]", *(f'{key} = "{value}"' for key, value in values.items())]
     path = tmp_path / "map.toml"
     path.write_text("\n".join(lines))
@@ -261,9 +261,11 @@ def map_path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def stalled(large: Books) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
-    """Nobody can read the entries until this connection lets go."""
+    """Whoever reads the entries waits, in the middle of it, until this connection lets go."""
+    large.run("alter table entry rename to line")
+    large.run("create view entry as select line.* from (select pg_advisory_xact_lock_shared(7)) wait, line")
     connection = psycopg.connect(large.dsn)
-    connection.execute("lock table entry in access exclusive mode")
+    connection.execute("select pg_advisory_xact_lock(7)")
     yield connection
     connection.close()
 

@@ -149,6 +149,23 @@ async def test_movers_at_full_speed_never_commit_behind_a_settled_raise(forgetfu
 
 
 @pytest.mark.clause("DRP-3.2b")
+async def test_a_report_that_closes_an_open_account_waits_for_what_it_had_begun(ledger: Ledger) -> None:
+    assert await ledger.gate.settle(5.0) == ()
+    await ledger.gate.note_all_open()
+    with in_flight(ledger) as connection:
+        bad = {"account": "acc-1", "failed_checks": ["balance"], "entries": []}
+        report = ledger.proof(verdict="mismatch", mismatched=[bad])
+        releasing = asyncio.create_task(ledger.gate.release(report, by="ann"))
+        closed = "select siaga.closed_account('acc-1')"
+        await asyncio.to_thread(wait_until, lambda: ledger.query(closed) == [("acc-1",)], "the account is closed")
+        done, _ = await asyncio.wait([releasing], timeout=0.2)
+        assert not done
+        connection.commit()
+    assert (await releasing).moving == ()
+    assert ledger.move("acc-3", "acc-4") is None
+
+
+@pytest.mark.clause("DRP-3.2b")
 async def test_closing_needs_no_quorum_and_names_the_movement_whose_commit_waits_for_it(ledger: Ledger) -> None:
     def set_quorum(names: str) -> None:
         ledger.query(f"alter system set synchronous_standby_names = '{names}'")

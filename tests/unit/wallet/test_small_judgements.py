@@ -49,6 +49,14 @@ def test_a_refusal_never_repeats_a_password() -> None:
     assert "hunter2" not in str(refused.value)
 
 
+def test_a_balance_that_is_being_verified_is_forgotten() -> None:
+    known = LastKnown()
+    known.note(1001, 500, 0.0)
+    known.forget(1001)
+    known.forget(1002)
+    assert known.recall(1001, 1.0) is None
+
+
 def test_a_last_known_balance_is_shown_for_a_minute() -> None:
     known = LastKnown()
     known.note(7, 500, 10.0)
