@@ -32,8 +32,9 @@ sys.path[:0] = [str(Path(__file__).parents[1] / "tests/integration" / name) for 
 from journal_servers import MAP, PASSWORD, ROLE, Journal, Ledger, create_cluster, create_ledger
 from wallet_servers import POSTGRES, UNPRIVILEGED, free_ports, wait_until
 
-from siaga.journal import compare, segments
+from siaga.journal import compare
 from siaga.journal.lsn import parse
+from siaga.journal.verify import verify
 from siaga.ledger.load import load as load_map
 
 RESULTS = Path(__file__).parent / "results" / "journal.json"
@@ -232,7 +233,7 @@ def soak(ledger: Ledger, journal: Journal, minutes: float, seed: int) -> dict[st
         "unknown": len(counted.keys() - wanted),
         "sums_match": compare.compare(login, load_map(MAP), journal.directory).matches,
         "segments": len(journal.contents().seals),
-        "faults": segments.verify(journal.contents()),
+        "faults": verify(journal.contents()),
     }
 
 

@@ -19,7 +19,7 @@ from benchmarks.ledger.plants import CATALOGUE, Fault, Planted, plant, possible
 from benchmarks.ledger.server import Server, running
 from benchmarks.ledger.shapes import SHAPES, Shape, prepared
 from siaga.ledger.accumulators import Key, unscaled
-from siaga.ledger.check import Options, check
+from siaga.ledger.crosscheck import Options, check
 from siaga.ledger.duckdb import DuckDbEngine
 from siaga.ledger.engine import Engine
 from siaga.ledger.model import JournalFinding, JournalResult, Name, Position, Report, State

@@ -137,7 +137,7 @@ class Wallet:
         return self._with_claim(answer(_shown(session)), claim)
 
     async def balance(self, request: Request) -> Response:
-        """GET /balance, marked while it is being verified; the last one seen, marked stale, while the database is away."""
+        """GET /balance: marked while being verified; while the database is away the last one seen, marked stale."""
         session, claim = await self._reader(request)
         account = session.account
         try:

@@ -152,6 +152,7 @@ class Ledger:
         )
         source = {"system_id": system, "timeline": timeline, "database": database}
         verified = {"verdict": "verified", "scope": "journal", "grade": "full", "accounts": accounts, "listed": True}
+        verified["verified"] = accounts - len(fields.get("mismatched", ())) - len(fields.get("tainted", ()))
         where = {"lsn": lsn, "snapshot": snapshot, "source": source, "map_digest": MAP.digest()}
         return verified | where | {"mismatched": [], "tainted": []} | fields
 

@@ -21,6 +21,7 @@ from siaga.journal import beyond as reading
 from siaga.journal import compare as comparing
 from siaga.journal import config as settings
 from siaga.journal import install, lsn, replay, segments, status
+from siaga.journal import verify as verifying
 from siaga.journal.config import JournalConfig
 from siaga.journal.lost import Lost, Planned, Step, plan
 from siaga.ledger.load import load as load_map
@@ -93,7 +94,7 @@ def verify(*, config: Config = None, json: Json = False) -> int:
     contents = segments.load(_config(config).directory)
     with Progress(console=Console(stderr=True), disable=json, transient=True) as progress:
         task = progress.add_task("segments", total=len(contents.seals))
-        faults = segments.verify(contents, lambda: progress.advance(task))
+        faults = verifying.verify(contents, lambda: progress.advance(task))
     found = {"holds": not faults, "faults": faults, "segments": len(contents.seals), "head": contents.head}
     if json:
         output.document(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from rich.progress import Progress as Bar
 from siaga.cli import ledger_platform, output
 from siaga.cli.platform import Json
 from siaga.errors import BadInput, Exit
-from siaga.ledger import check as checking
+from siaga.ledger import crosscheck
 from siaga.ledger import seal as sealing
 from siaga.ledger.engine import OnProgress, Pace
 from siaga.ledger.load import load
@@ -81,8 +82,8 @@ def check(
             f"--{'dsn' if dsn is None else 'map'}: missing, expected both --dsn and --map, or neither",
             hint="without them the platform here is checked",
         )
-    if not 1 <= workers <= checking.WORKERS_MAX:
-        raise BadInput(f"--workers {workers}: expected 1 to {checking.WORKERS_MAX}", hint="as many as cores to spare")
+    if not 1 <= workers <= crosscheck.WORKERS_MAX:
+        raise BadInput(f"--workers {workers}: expected 1 to {crosscheck.WORKERS_MAX}", hint="as many as cores to spare")
     where = ledger_platform.here() if dsn is None or map is None else ledger_platform.Where(dsn, load(map), None)
     kept = journal or where.journal
     options = Options(
@@ -99,10 +100,12 @@ def check(
         export=export,
     )
     if print_sql:
-        print("\n\n".join(f"{statement};" for statement in checking.statements_of(where.dsn, where.map, options)))
+        print("\n\n".join(f"{statement};" for statement in crosscheck.statements_of(where.dsn, where.map, options)))
         return Exit.DONE
+    # What ends us from outside ends us as Ctrl-C does: connections and scratch files are given back.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _bar(quiet=json) as on_progress:
-        report = checking.check(where.dsn, where.map, options, on_progress=on_progress)
+        report = crosscheck.check(where.dsn, where.map, options, on_progress=on_progress)
     if json:
         output.document(report.document())
     else:
@@ -122,7 +125,7 @@ def map(*, dsn: Dsn = None) -> int:
     """
     if dsn is not None:
         refuse_secrets(dsn)
-    proposal = propose(checking.tables(dsn if dsn is not None else ledger_platform.here().dsn))
+    proposal = propose(crosscheck.tables(dsn if dsn is not None else ledger_platform.here().dsn))
     if proposal is None:
         print("no table with a balance, and one with movements that refer to it, was found", file=sys.stderr)
         return Exit.UNDETERMINED

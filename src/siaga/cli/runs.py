@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import sys
 import time
@@ -240,7 +241,7 @@ def _either(online: Callable[[], Any], offline: Callable[[Archive], Any]) -> Any
     try:
         return online()
     except Unreachable as unreachable:
-        Console(stderr=True, highlight=False).print(f"[dim]{unreachable.message}: this is from the journal[/]")
+        _tell(f"{unreachable.message}: this is from the journal")
     # Only here: DBOS takes most of a second to import, and no other command needs it.
     from siaga.runbooks.archive import Archive
     from siaga.runbooks.journal import Journal
@@ -250,6 +251,12 @@ def _either(online: Callable[[], Any], offline: Callable[[Archive], Any]) -> Any
         return offline(Archive(journal))
     finally:
         journal.close()
+
+
+@functools.cache
+def _tell(what: str) -> None:
+    """Once a command, however often it looks."""
+    Console(stderr=True, highlight=False).print(f"[dim]{what}[/]")
 
 
 def _place() -> Place:

@@ -70,7 +70,7 @@ def create_standby_api(door: Door, leadership: Leadership) -> FastAPI:
         else:
             hint = "A takeover needs up to 5 s: ask again. `siaga status` shows what the controllers wait for."
         content = {
-            "message": f"the controller `{known['name']}` stands by: {known['why']}",
+            "message": f"the controller `{known['name']}` stands by: {known['why'] or 'it leads now, and is starting'}",
             "hint": hint,
             "exit_code": int(Exit.UNREACHABLE),
             "stands_by": True,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import takewhile
 from pathlib import Path
@@ -20,7 +20,7 @@ import duckdb
 
 from siaga.errors import BadInput
 from siaga.journal import columnar
-from siaga.journal.frames import CHAIN_START, Damaged, Frame, Torn, read
+from siaga.journal.frames import CHAIN_START, Damaged, Frame, read
 from siaga.journal.gaps import Branch
 from siaga.journal.lsn import parse, show
 from siaga.journal.records import FLAT_FIELDS, Record, decode, flat
@@ -253,7 +253,7 @@ def transactions(contents: Contents, choice: Choice) -> Iterator[tuple[Summary, 
         if choice.may_hold(summary):
             path = segment_path(contents.directory, summary.number)
             if not path.exists():
-                raise Damaged(f"{path.name} is missing: {_stretch(summary)}")
+                raise Damaged(f"{path.name} is missing: {stretch(summary)}")
             rows = columnar.read_transactions(contents.directory, path, choice.condition)
             yield from ((summary, row) for row in rows)
     for log in contents.logs:
@@ -270,37 +270,8 @@ def taken_by(contents: Contents, fork: LogFork) -> Iterator[Row]:
             yield row
 
 
-def verify(contents: Contents, advance: Callable[[], None] = lambda: None) -> list[str]:
-    """Every file against its seal, every frame against its chain; what is wrong, in words, nothing when all is well."""
-    found: list[str] = []
-    for seal in contents.seals:
-        found += _verify_segment(contents.directory, seal)
-        advance()
-    found += [str(log.damage.message) for log in contents.logs if log.damage is not None and not _being_written(log)]
-    found += [f"{path.name} follows a log that is damaged or missing" for path in stray_logs(contents)]
-    base = contents.standing.base
-    if base is not None:
-        path = contents.directory / base["file"]
-        if not path.exists() or columnar.sha256(path) != base["sha256"]:
-            found.append(f"{path.name} is not the base that was read (its digest differs)")
-    return found
-
-
-def _being_written(log: Log) -> bool:
-    return isinstance(log.damage, Torn)
-
-
-def _verify_segment(directory: Path, seal: Seal) -> Sequence[str]:
-    path = segment_path(directory, seal.summary.number)
-    try:
-        if columnar.sha256(path) == seal.file_sha256:
-            return ()
-    except FileNotFoundError:
-        return (f"{path.name} is missing: {_stretch(seal.summary)}",)
-    return (f"{path.name} is not what was sealed (its digest differs): {_stretch(seal.summary)}",)
-
-
-def _stretch(summary: Summary) -> str:
+def stretch(summary: Summary) -> str:
+    """What a log holds, in words."""
     return (
         f"{summary.transactions} transactions with {summary.entries} entries, "
         f"timeline {summary.timeline} from {show(summary.begin)} to {show(summary.end)}"

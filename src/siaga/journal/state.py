@@ -160,13 +160,19 @@ def kept(directory: Path, standing: Standing) -> Kept:
     """Where the accumulators stand; Undetermined before the base was read."""
     if standing.base is None:
         raise Undetermined("the journal has no base yet", hint="It is being read from the database: try again.")
-    try:
-        pointer = json.loads((directory / _POINTER).read_bytes())
-    except (FileNotFoundError, ValueError):
-        pointer = None
-    if pointer is not None and pointer["through"] >= standing.base_number:
-        return Kept(pointer["through"], directory / pointer["file"])
+    found = pointer(directory)
+    if found is not None and found["through"] >= standing.base_number:
+        return Kept(found["through"], directory / found["file"])
     return Kept(standing.base_number - 1, directory / standing.base["file"])
+
+
+def pointer(directory: Path) -> dict[str, Any] | None:
+    """Which file the accumulators are folded into, with its digest; None while that is the base itself."""
+    try:
+        found: dict[str, Any] = json.loads((directory / _POINTER).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found
 
 
 def later(contents: Contents, through: int, shape: Shape) -> Delta:
@@ -200,8 +206,8 @@ def accumulate(directory: Path, standing: Standing, closed: int, shape: Shape) -
             return
         columnar.load_accumulators(connection, directory, base.path, merged.found, "state")
         digest = columnar.write_parquet(connection, "from state", path)
-    pointer = {"through": closed, "file": path.name, "sha256": digest}
-    write_and_rename(directory / _POINTER, json.dumps(pointer).encode())
+    named = {"through": closed, "file": path.name, "sha256": digest}
+    write_and_rename(directory / _POINTER, json.dumps(named).encode())
     for old in directory.glob("accumulators-*.parquet"):
         if old != path:
             old.unlink()

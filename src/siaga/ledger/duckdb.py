@@ -17,12 +17,12 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import psycopg
 
 from siaga.errors import Refused
 from siaga.ledger import engine, statements
@@ -32,12 +32,15 @@ from siaga.ledger.engine import CurrencyTotals, OnProgress, Pace, Source, Unbala
 from siaga.ledger.model import Figures, Progress
 from siaga.ledger.schema import Kind, Ledger
 from siaga.ledger.statements import Pages
+from siaga.ledger.team import Team
 
 CHUNK_ROWS = 4_000_000
 """Sums of one range hold nearly every account once: the larger the range, the less there is to merge."""
 GENTLE_CHUNK_ROWS = 50_000
 """Some 20 ms of reading, so that the pauses between them keep the load even."""
 POLL_S = 0.5
+CANCEL_DEADLINE_S = 5.0
+"""For workers to notice; a source that hangs is not waited for."""
 _DIGITS_MAX = 38
 """Of DuckDB's decimals."""
 _PAGE_RANGES_VERSION = 140_000
@@ -47,6 +50,8 @@ _READ = """
 select coalesce(sum(p.tuples_processed), 0) from pg_stat_progress_copy p
 join pg_stat_activity a using (pid) where a.application_name = %s
 """
+
+_CANCEL = "select pg_cancel_backend(pid) from pg_stat_activity where application_name = %s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,7 @@ class DuckDbEngine:
         self._application = f"siaga ledger {source.exported}"
         self._database = _open(work, pace)
         self._stop = threading.Event()
+        self._abandoned = False
         self._chunks = _chunks(ledger, source.position.version, pace)
         self.resumed = self._prepare()
 
@@ -106,43 +112,43 @@ class DuckDbEngine:
     def read(self, on_progress: OnProgress) -> None:
         """Every range that is not yet in the work file, side by side."""
         began = time.monotonic()
-        done = {tuple(row) for row in self._database.execute("select place from done").fetchall()}
+        done = {row[0] for row in self._database.execute("select place from done").fetchall()}
         left: queue.SimpleQueue[tuple[int, Chunk]] = queue.SimpleQueue()
         for place, chunk in enumerate(self._chunks):
-            if (place,) not in done:
+            if place not in done:
                 left.put((place, chunk))
         expected = sum(chunk.rows for chunk in self._chunks)
-        cursors = [self._database.cursor() for _ in range(self._pace.workers)]
-        with ThreadPoolExecutor(self._pace.workers, thread_name_prefix="ledger") as pool:
-            workers = [pool.submit(self._work, number, cursor, left) for number, cursor in enumerate(cursors)]
-            try:
-                while wait(workers, timeout=POLL_S, return_when=FIRST_EXCEPTION).not_done:
-                    on_progress(Progress("reading", self._rows_read(), expected, time.monotonic() - began))
-                    if any(worker.done() and worker.exception() for worker in workers):
-                        break
-            except BaseException:
-                # Ctrl-C, or the source is gone: what is under way would take its time to notice.
-                self._stop.set()
-                for cursor in cursors:
-                    cursor.interrupt()
-                raise
+        team = Team(self._pace.workers, lambda number: self._work(number, left))
+        try:
+            while not team.ended(within_s=POLL_S):
+                on_progress(Progress("reading", self._rows_read(), expected, time.monotonic() - began))
+        except BaseException:
+            # Ctrl-C, or a range that could not be read: the others need not go on.
             self._stop.set()
-        for worker in workers:
-            worker.result()
-        for cursor in cursors:
-            cursor.close()
+            self._cancel()
+            self._abandoned = not team.gone(within_s=CANCEL_DEADLINE_S)
+            raise
         on_progress(Progress("judging", expected, expected, time.monotonic() - began))
 
-    def _work(self, number: int, cursor: duckdb.DuckDBPyConnection, left: queue.SimpleQueue[tuple[int, Chunk]]) -> None:
-        while not self._stop.is_set():
-            try:
-                place, chunk = left.get_nowait()
-            except queue.Empty:
-                return
-            began = time.monotonic()
-            self._read(cursor, f"source{number}", place, chunk)
-            busy_s = time.monotonic() - began
-            self._stop.wait(busy_s * (1 / self._pace.share - 1))
+    def _work(self, number: int, left: queue.SimpleQueue[tuple[int, Chunk]]) -> None:
+        with contextlib.closing(self._database.cursor()) as cursor:
+            while not self._stop.is_set():
+                try:
+                    place, chunk = left.get_nowait()
+                except queue.Empty:
+                    return
+                began = time.monotonic()
+                self._read(cursor, f"source{number}", place, chunk)
+                busy_s = time.monotonic() - began
+                self._stop.wait(busy_s * (1 / self._pace.share - 1))
+
+    def _cancel(self) -> None:
+        """End what the sources are at: a worker in libpq hears of nothing else. Best effort."""
+        with (
+            contextlib.suppress(psycopg.Error),
+            psycopg.connect(self._source.conninfo, connect_timeout=2, autocommit=True) as connection,
+        ):
+            connection.execute(_CANCEL, [self._application])
 
     def _read(self, cursor: duckdb.DuckDBPyConnection, name: str, place: int, chunk: Chunk) -> None:
         """One range and the mark that it was read, in one transaction."""
@@ -250,9 +256,10 @@ class DuckDbEngine:
         )
 
     def close(self) -> None:
-        """Close the work file; it stays where a caller gave it."""
+        """Close the work file; it stays where a caller gave it. One that a hung source still holds is left as it is."""
         self._stop.set()
-        self._database.close()
+        if not self._abandoned:
+            self._database.close()
 
     def _copy(self, query: str, path: Path, format_: str) -> int:
         done = self._database.execute(f"copy ({query}) to {statements.literal(str(path))} (format {format_})")
@@ -285,8 +292,8 @@ class DuckDbEngine:
                 f"attach {conninfo} as source{number} (type postgres, schema 'pg_catalog', read_only)"
             )
         identity = self._identity()
-        known = self._database.execute("select 1 from duckdb_tables() where table_name = 'pass'").fetchall()
-        if known and self._database.execute("select identity from pass").fetchall() == [(identity,)]:
+        self._database.execute("create table if not exists pass (identity varchar)")
+        if self._database.execute("select identity from pass").fetchall() == [(identity,)]:
             return True
         folded = self._folded(remote("source0", self._entries((0, 0))))
         accounts = statements.account_sums(self._ledger, self._dialect, remote("source0", self._accounts((0, 0))))
@@ -298,7 +305,7 @@ class DuckDbEngine:
             if self._want.unique_entries
             else "select 1",
             "create or replace table done (place integer)",
-            "create or replace table pass (identity varchar)",
+            "delete from pass",
         ):
             self._database.execute(statement)
         self._database.execute("insert into pass values (?)", [identity])

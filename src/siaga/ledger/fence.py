@@ -60,8 +60,8 @@ class Facts:
     """Of the map that the gate was installed with; None: with none."""
     sees_settled: bool
     """Whether the report's snapshot saw every movement from before this generation."""
-    written_after: Mapping[str, int] | None
-    """Entries of closed accounts that the report's snapshot did not see, by account; None: cannot be told."""
+    written_after: frozenset[str] | None
+    """Closed accounts with entries that the report's snapshot did not see; None: cannot be told."""
     is_superseded: bool = False
     """Whether a newer report has opened this generation."""
     newer: frozenset[str] = frozenset()
@@ -98,13 +98,13 @@ def release(facts: Facts, proof: Proof, policy: SystemPolicy = SystemPolicy.STRI
     closed = {account: fault for account, fault in faults.items() if account not in facts.overridden}
     standing = facts.standing
     reason = (
-        f"generation {standing.generation}: {proof.accounts - len(faults)} of {proof.accounts} accounts verified at"
+        f"generation {standing.generation}: {proof.verified} of {proof.accounts} accounts verified at"
         f" {proof.lsn} against the {_COMPARED[proof.scope]}, {len(closed)} stay closed"
     )
     figures = {
         "accounts": proof.accounts,
         "closed": len(closed),
-        "written_after": len(facts.written_after or {}),
+        "written_after": len(facts.written_after or ()),
         "kept_by_newer_verdict": len(facts.newer),
         "kept_open_by_override": sorted(facts.overridden & faults.keys()),
         "digest": proof.digest,
@@ -231,8 +231,8 @@ _COMPARED = {Scope.INTERNAL: "ledger itself", Scope.JOURNAL: "journal"}
 def _faults(facts: Facts, proof: Proof, policy: SystemPolicy) -> dict[str, Fault]:
     serving = facts.system_accounts if policy is SystemPolicy.TAINTED_MAY_SERVE else frozenset()
     faults = {account: fault for account, fault in proof.faults.items() if not (fault.is_taint and account in serving)}
-    for account, count in (facts.written_after or {}).items():
-        faults[account] = Fault(f"{count} entries written after the verdict at {proof.lsn}: check again")
+    for account in facts.written_after or ():
+        faults[account] = Fault(f"entries written after the verdict at {proof.lsn}: check again")
     return faults
 
 

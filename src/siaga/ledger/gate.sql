@@ -94,7 +94,7 @@ end $$;
 --   * any change of the gate's row takes it back first, in an apply worker too (`ask_again`, enabled always);
 --   * it is written by a transaction of its own, under the row's lock, after the opening was committed;
 --   * on another server, a copy, or after a restart the start time differs, and the tables are asked.
-create sequence if not exists siaga.gate_open_since;
+create sequence if not exists siaga.gate_open_since owned by siaga.gate.id;   -- no table, no word
 
 -- Takes the lock that movements share, then reads that word; false where somebody holds the lock alone.
 create or replace function siaga.all_open() returns boolean language sql volatile

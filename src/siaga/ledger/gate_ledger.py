@@ -107,7 +107,7 @@ async def facts(connection: Connection, standing: Standing, proof: Proof) -> Fac
         map_digest=tables.map.digest() if tables else None,
         sees_settled=sees_settled,
         is_superseded=is_superseded,
-        written_after=await _written_after(connection, tables, proof.snapshot) if sees_settled else {},
+        written_after=await _written_after(connection, tables, proof.snapshot) if sees_settled else frozenset(),
         newer=frozenset(account for account, is_override in exceptions if not is_override),
         overridden=frozenset(account for account, is_override in exceptions if is_override),
         system_accounts=await _system_accounts(connection, tables, list(proof.faults)),
@@ -154,8 +154,8 @@ def _recent(tables: _Tables) -> sql.Composed:
     )
 
 
-async def _written_after(connection: Connection, tables: _Tables | None, snapshot: str) -> dict[str, int] | None:
-    """Transactions that this snapshot did not see and that wrote entries of accounts closed now, by account."""
+async def _written_after(connection: Connection, tables: _Tables | None, snapshot: str) -> frozenset[str] | None:
+    """Accounts closed now that wrote entries in transactions which this snapshot did not see."""
     if tables is None or tables.entries_kind not in ("r", "p"):
         return None
     if tables.is_guarded:
@@ -172,11 +172,12 @@ async def _written_after(connection: Connection, tables: _Tables | None, snapsho
         ).format(account=sql.Identifier(tables.map.entries.account), entries=tables.entries)
     statement = sql.SQL(
         "with now_id as materialized (select pg_current_xact_id()::text::bigint as id)"
-        " select w.account, count(*) from ({written}) w cross join siaga.gate g"
+        " select distinct w.account from ({written}) w cross join siaga.gate g"
         " left join siaga.gate_exceptions x on x.generation = g.generation and x.account = w.account"
-        " where not coalesce(x.is_open, g.is_open) group by w.account"
+        " where not coalesce(x.is_open, g.is_open)"
     ).format(written=written)
-    return dict(await (await connection.execute(statement, {"snapshot": snapshot})).fetchall())
+    rows = await (await connection.execute(statement, {"snapshot": snapshot})).fetchall()
+    return frozenset(account for (account,) in rows)
 
 
 async def _system_accounts(connection: Connection, tables: _Tables | None, accounts: Sequence[str]) -> frozenset[str]:

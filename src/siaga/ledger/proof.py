@@ -42,6 +42,7 @@ class Proof:
     scope: Scope
     grade: Grade
     accounts: int
+    verified: int
     is_listed: bool
     """Whether every account that is not verified is named."""
     lsn: str
@@ -82,6 +83,7 @@ class _Document(_Loose):
     scope: Scope
     grade: Grade
     accounts: Annotated[StrictInt, Field(ge=0)]
+    verified: Annotated[StrictInt, Field(ge=0)]
     listed: StrictBool
     lsn: Annotated[StrictStr, Field(pattern="^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$")]
     snapshot: Annotated[StrictStr, Field(pattern=r"^\d+:\d+:[\d,]*$")]
@@ -106,6 +108,7 @@ def proof(document: Any) -> Proof:
         scope=found.scope,
         grade=found.grade,
         accounts=found.accounts,
+        verified=found.verified,
         is_listed=found.listed,
         lsn=found.lsn,
         snapshot=found.snapshot,

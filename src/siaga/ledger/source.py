@@ -15,7 +15,14 @@ from siaga.ledger import catalog
 from siaga.ledger.engine import Source
 
 _SECRETS = ("password", "sslpassword", "oauth_client_secret")
-CONNECT_DEADLINE_S = 10
+PATIENCE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""A host that went away without a word is noticed within half a minute; seconds, and one of milliseconds."""
 
 
 def refuse_secrets(dsn: str) -> None:
@@ -36,8 +43,7 @@ def opened(dsn: str, scratch: Path) -> Iterator[Source]:
     repeats connection strings in its messages.
     """
     parsed = _without_password(_parsed(dsn), scratch)
-    parsed.setdefault("connect_timeout", CONNECT_DEADLINE_S)
-    clean = conninfo.make_conninfo("", **parsed)
+    clean = conninfo.make_conninfo("", **{**PATIENCE, **parsed})
     try:
         connection = psycopg.connect(conninfo.make_conninfo(clean, application_name="siaga ledger check"))
     except psycopg.OperationalError as error:

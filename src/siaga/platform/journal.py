@@ -12,6 +12,7 @@ from siaga.hosts.keeper import Spec
 from siaga.hosts.model import Host
 from siaga.journal import config as settings
 from siaga.journal.install import prepare as publish
+from siaga.ledger.gate_install import REPLAY
 from siaga.ledger.load import load as load_map
 from siaga.platform import postgres
 from siaga.platform.engines import Engines
@@ -63,8 +64,8 @@ async def prepare(host: Host, layout: Layout, server: str) -> None:
     replay = {
         "sql": {
             "statement": _REPLAY,
-            "conninfo": f"host={pooler} port={port} dbname={database} user=wallet_app",
-            "password_file": str(layout.secret("wallet-app")),
+            "conninfo": f"host={pooler} port={port} dbname={database} user={REPLAY}",
+            "password_file": str(layout.secret("postgres-replay")),
             "accepted": ["done"],
         }
     }

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 
 from siaga.hosts.keeper import Spec
 from siaga.hosts.model import Host
+from siaga.ledger import gate_install
 from siaga.platform import secrets
 from siaga.platform.engines import Engines
 from siaga.platform.layout import Layout
 
 ADMIN = "siaga_pooler"
-APPLICATION_ROLES = ("wallet_app", "wallet_auditor")
+APPLICATION_ROLES = ("wallet_app", "wallet_auditor", gate_install.REPLAY)
 
 
 def spec(layout: Layout, engines: Engines) -> Spec:

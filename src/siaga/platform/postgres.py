@@ -18,7 +18,7 @@ from siaga.hosts.keeper import Spec
 from siaga.hosts.local import write_and_rename
 from siaga.hosts.model import Host
 from siaga.journal.config import ROLE as JOURNAL
-from siaga.ledger.gate_install import GATE
+from siaga.ledger.gate_install import GATE, REPLAY
 from siaga.platform import secrets
 from siaga.platform.engines import Engines
 from siaga.platform.layout import Layout
@@ -297,6 +297,7 @@ async def create_roles(layout: Layout, server: str) -> None:
             (REPLICATOR, "postgres-replicator", "REPLICATION"),
             (WATCH, "postgres-watch", "IN ROLE pg_monitor"),
             (GATE, "postgres-gate", ""),
+            (REPLAY, "postgres-replay", ""),
             (JOURNAL, "postgres-journal", "REPLICATION"),
         ):
             found = await connection.execute("select 1 from pg_roles where rolname = %s", (role,))

@@ -13,6 +13,7 @@ NAMES = (
     "postgres-replicator",
     "postgres-watch",
     "postgres-gate",
+    "postgres-replay",
     "postgres-journal",
     "wallet-app",
     "wallet-auditor",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,9 +18,10 @@ from siaga.runbooks.journal import Journal, Place, SqliteFile, Stopped
 from siaga.runbooks.model import Document, Manner, Runbook
 from siaga.runbooks.order import Order, judge_document, judge_parameters, judge_request, known, to_document
 from siaga.runbooks.plan import plan
-from siaga.runbooks.run import Choice
+from siaga.runbooks.run import Choice, Outcome
 from siaga.runbooks.runner import Runner, Wiring
 
+PREPARE_S = 30.0
 START_S = 8.0
 """Less than the CLI waits for an answer."""
 
@@ -81,7 +83,14 @@ class Engine:
 
     async def _prepared(self, runbook: Runbook, parameters: Document) -> Document:
         judge_parameters(runbook, parameters)
-        return judge_document(await runbook.prepare(parameters), "the prepared parameters")
+        try:
+            async with asyncio.timeout(PREPARE_S):
+                return judge_document(await runbook.prepare(parameters), "the prepared parameters")
+        except TimeoutError:
+            raise Unreachable(
+                f"the choices of runbook `{runbook.name}` were not made within {PREPARE_S:g} s",
+                hint="Look at what it asks: nothing was begun.",
+            ) from None
 
     async def start(
         self,
@@ -140,11 +149,11 @@ class Engine:
     async def runs(self) -> list[dict[str, Any]]:
         """The newest runs, one line each."""
         lines = await asyncio.to_thread(self._archive.lines, self._now(), self._runner.standings())
-        return [line | self._failure(line["id"]) for line in lines]
+        return [self._with_failure(line) for line in lines]
 
     async def show(self, run: str) -> dict[str, Any]:
         """Everything about a run, as of this moment; BadInput when there is none."""
-        return archive.page(await self._standing(run), self._now()) | self._failure(run)
+        return archive.page(await self._standing(run), self._now())
 
     async def approve(self, run: str, actor: str, ticket: str = "") -> dict[str, Any]:
         """Say yes to what the run asks for now. Refused for the requester of a two-person approval."""
@@ -165,11 +174,13 @@ class Engine:
 
     async def _standing(self, run: str) -> Standing:
         standing = self._runner.standings().get(run)
-        return standing if standing is not None else await asyncio.to_thread(self._archive.standing, run)
+        if standing is None:
+            standing = await asyncio.to_thread(self._archive.standing, run)
+        return replace(standing, trouble=self._runner.failed.get(run, standing.trouble))
 
-    def _failure(self, run: str) -> dict[str, Any]:
-        why = self._runner.failed.get(run)
-        return {"state": "failed", "why": why} if why else {}
+    def _with_failure(self, line: dict[str, Any]) -> dict[str, Any]:
+        why = self._runner.failed.get(line["id"])
+        return line | {"state": "failed", "why": why} if why and line["state"] not in tuple(Outcome) else line
 
 
 def _begun_before(row: Row, name: str) -> dict[str, Any]:

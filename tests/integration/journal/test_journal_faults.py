@@ -16,6 +16,7 @@ from wallet_servers import UNPRIVILEGED, wait_until
 from siaga.journal import beyond, compare, segments
 from siaga.journal.frames import Damaged
 from siaga.journal.lsn import parse
+from siaga.journal.verify import verify
 from siaga.ledger.load import load as load_map
 
 pytestmark = pytest.mark.clause("DRP-3.2b")
@@ -68,7 +69,7 @@ def test_a_flipped_byte_in_the_open_log_is_named_and_costs_only_a_named_gap(jour
     content = bytearray(log.read_bytes())
     content[len(content) // 2] ^= 1
     log.write_bytes(content)
-    (fault,) = segments.verify(journal.contents())
+    (fault,) = verify(journal.contents())
     assert fault.startswith("0000000001.log: frame ")
     assert "is not what was written" in fault
     journal.start()
@@ -98,17 +99,17 @@ def test_an_altered_segment_is_named_with_what_it_holds(ledger: Ledger, new_jour
         ledger.move(1, 2)
     journal.catch_up()
     wait_until(lambda: len(journal.contents().seals) > 1, "logs are closed")
-    assert segments.verify(journal.contents()) == []
+    assert verify(journal.contents()) == []
     assert _compare(journal).matches
     path = segments.segment_path(journal.directory, 1)
     content = bytearray(path.read_bytes())
     content[100] ^= 1
     path.write_bytes(content)
-    (fault,) = segments.verify(journal.contents())
+    (fault,) = verify(journal.contents())
     assert "0000000001.parquet is not what was sealed" in fault
     assert "transactions with" in fault
     path.unlink()
-    assert "is missing" in segments.verify(journal.contents())[0]
+    assert "is missing" in verify(journal.contents())[0]
     seal = segments.seal_path(journal.directory, 1)
     seal.write_text(seal.read_text().replace('"entries": ', '"entries": 1'))
     with pytest.raises(Damaged, match="is not the seal that follows"):
@@ -129,7 +130,7 @@ def test_many_small_segments_under_kill_hold_everything_once(
     journal.catch_up()
     found = journal.entries()
     assert len(found) == len(set(found))
-    assert segments.verify(journal.contents()) == []
+    assert verify(journal.contents()) == []
     assert _compare(journal).matches
 
 

@@ -15,6 +15,7 @@ from wallet_servers import wait_until
 
 from siaga.journal import beyond, compare, segments
 from siaga.journal.lsn import parse
+from siaga.journal.verify import verify
 from siaga.ledger.load import load as load_map
 
 pytestmark = pytest.mark.clause("DRP-3.2b")
@@ -77,7 +78,7 @@ def test_every_entry_is_in_the_journal_once_whenever_its_process_is_killed(journ
     assert len(found) > 1000
     assert len(found) == len(set(found))
     assert set(found) == ledger.entries()
-    assert segments.verify(journal.contents()) == []
+    assert verify(journal.contents()) == []
     assert _compare(journal).matches
 
 
@@ -142,7 +143,7 @@ def test_a_transaction_larger_than_memory_may_hold_is_written_in_parts(journal: 
     ledger.move(1, 2)
     journal.catch_up(60)
     assert len(journal.entries()) == 80_002
-    assert segments.verify(journal.contents()) == []
+    assert verify(journal.contents()) == []
 
 
 def test_a_large_transaction_cut_in_its_midst_is_there_once(journal: Journal, ledger: Ledger) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 
 from benchmarks.ledger.server import Server
-from siaga.ledger.check import check
+from siaga.ledger import check
 from siaga.ledger.map import LedgerMap
 from siaga.ledger.model import Check, Mismatch, Name, Report
 from siaga.ledger.reading import Options

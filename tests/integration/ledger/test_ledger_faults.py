@@ -8,7 +8,7 @@ from benchmarks.ledger.faults import Recorded, attempt, copied
 from benchmarks.ledger.plants import CATALOGUE, Fault, plant, possible, restored_to_older_point
 from benchmarks.ledger.server import Server
 from benchmarks.ledger.shapes import SHAPES, Shape
-from siaga.ledger.check import check
+from siaga.ledger import check
 from siaga.ledger.model import Name, Scope, State, Verdict
 from siaga.ledger.reading import Options
 

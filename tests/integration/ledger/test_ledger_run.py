@@ -19,7 +19,7 @@ from books import EVERYTHING, MAP, Books, mapped, named, wrong
 
 from benchmarks.ledger.server import Server
 from siaga.errors import BadInput, Refused, Unreachable
-from siaga.ledger.check import check, statements_of
+from siaga.ledger.crosscheck import check, statements_of
 from siaga.ledger.duckdb import DuckDbEngine
 from siaga.ledger.engine import Pace
 from siaga.ledger.model import Grade, Name, Progress, State, Verdict
@@ -285,7 +285,7 @@ def _eventually(holds: Callable[[], bool], what: str) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_killed_check_leaves_no_verdict_and_can_be_run_again(
     large: Books, map_path: Path, tmp_path: Path, stalled: psycopg.Connection[tuple[object, ...]], signum: int
 ) -> None:

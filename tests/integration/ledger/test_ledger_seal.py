@@ -92,8 +92,9 @@ def test_a_sealed_entry_that_was_altered_consistently_shows_only_when_the_prefix
     # Both legs of one transaction, their running balances, and the accounts: the database agrees with itself.
     books.run("create table victim as select transfer, min(id) as one, max(id) as two from entry group by 1 limit 1")
     books.run(
-        "with leg as (select e.account, e.sequence, sign(e.amount) as s from entry e, victim v where e.id in (v.one, v.two)) "
-        "update entry e set after = e.after + l.s, amount = e.amount + case when e.sequence = l.sequence then l.s else 0 end "
+        "with leg as (select account, sequence, sign(amount) as s from entry, victim where id in (one, two)) "
+        "update entry e set after = e.after + l.s, "
+        "amount = e.amount + case when e.sequence = l.sequence then l.s else 0 end "
         "from leg l where e.account = l.account and e.sequence >= l.sequence; "
         "update account a set balance = a.balance + sign(e.amount) from entry e, victim v "
         "where e.id in (v.one, v.two) and e.account = a.id"

@@ -11,7 +11,7 @@ from books import EVERYTHING, Books, mapped, named, wrong
 
 from benchmarks.ledger.server import Server
 from siaga.ledger.accumulators import entry, fold
-from siaga.ledger.check import check, tables
+from siaga.ledger.crosscheck import check, tables
 from siaga.ledger.load import loads
 from siaga.ledger.map import LedgerMap
 from siaga.ledger.model import Fault, JournalResult, Name, Position, State, Verdict

@@ -14,7 +14,7 @@ from fence_server import APPLICATION, FRESH, LEDGER, MAP, Cluster, Ledger
 from wallet_servers import Server, wait_until
 
 from siaga.errors import BadInput, Refused
-from siaga.ledger.check import check
+from siaga.ledger import check
 from siaga.ledger.gate import Gate
 from siaga.ledger.gate_install import guard, install
 from siaga.ledger.map import LedgerMap

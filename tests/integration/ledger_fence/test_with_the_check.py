@@ -9,7 +9,7 @@ import pytest
 from fence_server import MAP, Ledger
 
 from siaga.errors import Refused
-from siaga.ledger.check import check
+from siaga.ledger import check
 from siaga.ledger.model import Scope
 from siaga.ledger.proof import Proof, proof
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from runbooks.engine_rig import Rig, begin, eventually, failing, refuses, rig, runbook, until
 
-from siaga.errors import BadInput, Refused
+from siaga.errors import BadInput, Refused, Unreachable
+from siaga.runbooks import engine as engine_module
 from siaga.runbooks.archive import Archive
 from siaga.runbooks.journal import Journal
 from siaga.runbooks.model import NOTHING_TO_UNDO, Approval, Clock, Context, Document, Manner, Step
@@ -380,3 +381,18 @@ async def test_an_unknown_run_is_named_with_its_nearest(bench: Rig) -> None:
         with pytest.raises(BadInput) as raised:
             await engine.show("tested/2026-11-24")
     assert "tested/2026-11-25" in raised.value.hint
+
+
+async def test_choices_that_are_never_made_keep_nobody_else_waiting(
+    bench: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ponders(_: Document) -> Document:
+        await asyncio.sleep(3600)
+        return {}
+
+    monkeypatch.setattr(engine_module, "PREPARE_S", 0.05)
+    slow = runbook(bench.step("one"), name="slow", prepare=ponders)
+    async with bench.engine(slow, runbook(bench.step("two"))) as engine:
+        with pytest.raises(Unreachable, match="were not made within"):
+            await begin(engine, "slow")
+        await until(engine, await begin(engine), "done")

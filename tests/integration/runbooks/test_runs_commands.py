@@ -21,6 +21,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from runbooks.engine_rig import Rig, begin, failing, runbook, until
 
+from siaga.cli import runs
 from siaga.cli.main import main
 from siaga.controller import runs_api
 from siaga.controller.peers import Door, PeerAwareProtocol
@@ -74,6 +75,8 @@ class Here:
 
 def _command(arguments: tuple[str, ...]) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
+    # Each is a command of its own.
+    runs._tell.cache_clear()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", ["siaga", "runs", *arguments])
         try:

@@ -202,6 +202,11 @@ async def test_a_run_that_the_engine_cannot_fold_is_listed_and_tried_again(
         page = await until(engine, run, "failed")
         assert "tries again when it is started" in page["why"]
         assert [line["state"] for line in await engine.runs()] == ["failed"]
+        other = await begin(engine)
+        await until(engine, other, "failed")
+        await engine.decide(other, "sari", Choice.GIVE_UP, "no use")
+        await until(engine, other, "given up")
+        assert {line["state"] for line in await engine.runs()} == {"failed", "given up"}
     monkeypatch.setattr(runner, "fold", real)
     async with bench.engine(book) as engine:
         await until(engine, run, "done")

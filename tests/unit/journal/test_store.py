@@ -18,6 +18,7 @@ from siaga.journal.frames import Damaged
 from siaga.journal.gaps import Branch
 from siaga.journal.records import ENTRY_FIELDS, Record
 from siaga.journal.store import Store
+from siaga.journal.verify import verify
 from siaga.ledger.accumulators import Accumulator, Key, Shape
 
 pytestmark = pytest.mark.clause("DRP-3.2b")
@@ -110,7 +111,7 @@ def test_a_log_cut_at_any_byte_holds_whole_batches_and_goes_on(batches: list[int
                 store.append(_transaction(at), whole=True)
         store.close()
         assert _transactions(directory) == list(range(10, 10 * sum(batches) + 10, 10))
-        assert segments.verify(segments.load(directory)) == []
+        assert verify(segments.load(directory)) == []
         assert _accumulators(directory) == _folded(iter(_transactions(directory)))
 
 
@@ -162,7 +163,7 @@ def test_closed_logs_are_sealed_and_folded_and_a_restart_finds_the_same_sums(
     store.close()
     contents = segments.load(directory)
     assert len(contents.seals) > 10
-    assert segments.verify(contents) == []
+    assert verify(contents) == []
     expected = _folded(iter(range(10, 1010, 10)))
     assert _accumulators(directory) == expected
     if not keep_deltas:
@@ -241,7 +242,7 @@ def test_a_log_that_is_missing_in_the_middle_is_named_and_what_follows_put_aside
         store.settle()
     store.close()
     segments.log_path(directory, 3).unlink()
-    faults = segments.verify(segments.load(directory))
+    faults = verify(segments.load(directory))
     assert faults[0] == "0000000004.log follows a log that is damaged or missing"
     store = Store(directory, log_bytes_max=500)
     assert store.number == 2

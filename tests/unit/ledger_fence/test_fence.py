@@ -28,12 +28,13 @@ STANDING = Standing(
     verdict_lsn=None,
     verdict_digest=None,
 )
-FACTS = Facts(standing=STANDING, source=HERE, map_digest="m", sees_settled=True, written_after={})
+FACTS = Facts(standing=STANDING, source=HERE, map_digest="m", sees_settled=True, written_after=frozenset())
 PROOF = Proof(
     verdict=Verdict.VERIFIED,
     scope=Scope.JOURNAL,
     grade=Grade.FULL,
     accounts=100,
+    verified=99,
     is_listed=True,
     lsn="0/5000",
     snapshot="10:12:11",
@@ -47,6 +48,7 @@ DOCUMENT: dict[str, Any] = {
     "scope": "journal",
     "grade": "full",
     "accounts": 100,
+    "verified": 98,
     "listed": True,
     "lsn": "0/5000",
     "snapshot": "10:12:11",
@@ -104,14 +106,14 @@ accounts = st.text("abcdef", min_size=1, max_size=2)
 @pytest.mark.clause("DRP-3.2b")
 @given(
     faults=st.dictionaries(accounts, st.booleans(), max_size=8),
-    written=st.dictionaries(accounts, st.integers(1, 9), max_size=4),
+    written=st.frozensets(accounts, max_size=4),
     overridden=st.frozensets(accounts, max_size=4),
     system=st.frozensets(accounts, max_size=4),
     policy=st.sampled_from(SystemPolicy),
 )
 def test_whoever_is_at_fault_or_written_since_stays_closed_but_for_a_persons_word(
     faults: dict[str, bool],
-    written: dict[str, int],
+    written: frozenset[str],
     overridden: frozenset[str],
     system: frozenset[str],
     policy: SystemPolicy,
@@ -121,9 +123,9 @@ def test_whoever_is_at_fault_or_written_since_stays_closed_but_for_a_persons_wor
     closed = set(release(facts, found, policy).closed)
     serving = {account for account, taint in faults.items() if taint and account in system}
     excused = serving if policy is SystemPolicy.TAINTED_MAY_SERVE else set()
-    assert closed == ((set(faults) - excused) | set(written)) - overridden
+    assert closed == ((set(faults) - excused) | written) - overridden
     for account in "abcdef":
-        if account in (set(faults) - excused) | set(written):
+        if account in (set(faults) - excused) | written:
             with pytest.raises(Refused, match=f"account {account} is not verified"):
                 release_accounts(facts, found, [account], policy)
         else:
