@@ -35,9 +35,19 @@ browser: setup
 
 bench: setup ## side by side with the peers, figures into benchmarks/*/results
 	$(BIN)/python -m benchmarks.traffic --keep
+	$(BIN)/python -m benchmarks.evidence --keep
+	$(BIN)/python -m benchmarks.ledger --keep
+	$(BIN)/python -m benchmarks.ledger_release
+	$(BIN)/python -m benchmarks.journal --keep
 
 soak: setup ## the long fault campaigns; their last results are in docs/soak.md
-	SIAGA_SIM_HOURS=$${SIAGA_SIM_HOURS:-20000} $(BIN)/pytest tests/simulation -n 2 -q
+	$(BIN)/python -m benchmarks.simulation --hours $${SIAGA_SIM_HOURS:-20000}
+	SIAGA_SIM_RUNS=100000 SIAGA_SIM_CALENDAR_YEARS=100 $(BIN)/pytest tests/simulation -n 2 -q
+	SIAGA_EVIDENCE_KILLS=200 $(BIN)/pytest tests/integration/evidence/test_killed_while_recording.py -q
+	$(BIN)/python -m benchmarks.runbooks
+	$(BIN)/python -m benchmarks.takeover
+	$(BIN)/python -m benchmarks.journal --soak 10 --keep
+	$(BIN)/python -m benchmarks.ledger.faults
 	$(BIN)/python -m benchmarks.soak
 
 docs: setup ## regenerate the pages under docs/sop

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -15,15 +16,12 @@ from pathlib import Path
 
 import duckdb
 
-from benchmarks.ledger.plants import CATALOGUE, Fault, Planted, plant, possible
+from benchmarks.ledger.plants import CATALOGUE, Bench, Fault, Planted, plant, possible
 from benchmarks.ledger.server import Server, running
-from benchmarks.ledger.shapes import SHAPES, Shape, prepared
+from benchmarks.ledger.shapes import SHAPES, Connection, Shape, prepared
+from siaga.ledger import Options, catalog, check
 from siaga.ledger.accumulators import Key, unscaled
-from siaga.ledger.crosscheck import Options, check
-from siaga.ledger.duckdb import DuckDbEngine
-from siaga.ledger.engine import Engine
-from siaga.ledger.model import JournalFinding, JournalResult, Name, Position, Report, State
-from siaga.ledger.schema import Ledger
+from siaga.ledger.model import JournalFinding, JournalResult, Position, Report, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +64,21 @@ class Outcome:
 
 def record(server: Server, shape: Shape, database: str, directory: Path) -> Recorded:
     """The record of a ledger that is still whole."""
-    path = directory / f"{shape.name}.parquet"
-    decimals = 0
-
-    def save(engine: Engine, ledger: Ledger, report: Report) -> None:
-        nonlocal decimals
-        assert isinstance(engine, DuckDbEngine)
-        engine.save_accumulators(path)
-        decimals = ledger.decimals
-
-    nothing = Recorded(path, 0)
-    report = check(server.dsn(database), shape.map, Options(journal=_NoFinding(), save=save))
-    assert report.verdict == "verified", report.document()
-    return Recorded(nothing.path, decimals)
+    kept = _Keeping(directory / f"{shape.name}.parquet")
+    report = check(server.dsn(database), shape.map, Options(journal=kept))
+    assert report.verdict is Verdict.VERIFIED, report.why
+    with server.connect(database) as connection:
+        return Recorded(kept.path, catalog.ledger(connection, shape.map).decimals)
 
 
-class _NoFinding:
-    """Makes the pass compute digests."""
+@dataclass(frozen=True, slots=True)
+class _Keeping:
+    """Keeps what a check compares, to be compared with later."""
+
+    path: Path
 
     def compare(self, accumulators: Path, position: Position) -> JournalResult:
+        shutil.copy(accumulators, self.path)
         return JournalResult(True, "nothing to compare with yet")
 
 
@@ -100,9 +94,7 @@ def copied(server: Server, template: str, name: str) -> Iterator[str]:
             connection.execute(f"drop database {name} with (force)")
 
 
-def attempt(
-    server: Server, shape: Shape, template: str, fault: Fault, seed: int, options: Options, deep: bool = False
-) -> Outcome:
+def attempt(server: Server, shape: Shape, template: str, fault: Fault, seed: int, options: Options) -> Outcome:
     """Plant one fault in a copy, check, compare."""
     with copied(server, template, f"plant_{shape.name}_{seed}") as database:
         with server.connect(database) as connection:
@@ -120,11 +112,9 @@ def judged(planted: Planted, parties: set[Key], report: Report, *, shows: bool) 
     return Outcome(planted, expected - mismatched, (mismatched - planted.victims) | (tainted - parties), report)
 
 
-def _parties(connection: object, shape: Shape, planted: Planted) -> set[Key]:
+def _parties(connection: Connection, shape: Shape, planted: Planted) -> set[Key]:
     """Accounts in a transaction that was touched, as the tables now stand."""
-    from benchmarks.ledger.plants import Bench
-
-    bench = Bench(connection, shape.map, 0)  # type: ignore[arg-type]  # the same connection
+    bench = Bench(connection, shape.map, 0)
     return {row.key for row in bench.rows if row.transaction in planted.transactions} | planted.victims
 
 
@@ -154,11 +144,6 @@ def main() -> int:
         print(f"{count:6} plants  {name}")
     print(f"{wrong} of {counted.total()} with anything missed or false")
     return 1 if wrong else 0
-
-
-def journal_checked(report: Report) -> bool:
-    """Whether the journal took part."""
-    return any(c.name is Name.JOURNAL and c.state is State.RUN for c in report.checks)
 
 
 if __name__ == "__main__":

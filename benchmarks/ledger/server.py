@@ -38,7 +38,7 @@ class Server:
         self.port = _free_port()
         self._settings = dict(settings)
         owner = account.find()
-        self._as_owner: dict[str, Any] = (
+        self.as_owner: dict[str, Any] = (
             {} if owner.is_us else {"user": owner.uid, "group": owner.gid, "extra_groups": []}
         )
         self._owner = owner
@@ -61,7 +61,7 @@ class Server:
     def create(self) -> None:
         """Make the data directory."""
         self.directory.mkdir(mode=0o700, exist_ok=True)
-        if self._as_owner:
+        if self.as_owner:
             os.chown(self.directory, self._owner.uid, self._owner.gid)
         argv = ["initdb", "-D", str(self.data), "-U", "postgres", "--auth=trust", "--data-checksums", "--no-sync"]
         self.program(*argv, "--locale=C.UTF-8", "--encoding=UTF8")
@@ -69,7 +69,7 @@ class Server:
     def adopt_copy_of(self, primary: Server) -> None:
         """Become a replica of a server that runs."""
         self.directory.mkdir(mode=0o700, exist_ok=True)
-        if self._as_owner:
+        if self.as_owner:
             os.chown(self.directory, self._owner.uid, self._owner.gid)
         address = ["-h", "127.0.0.1", "-p", str(primary.port), "-U", "postgres"]
         self.program("pg_basebackup", *address, "-D", str(self.data), "-R", "-c", "fast", "--no-sync")
@@ -79,16 +79,21 @@ class Server:
         """The data directory."""
         return self.directory / "data"
 
+    @staticmethod
+    def command(name: str, *arguments: str) -> list[str]:
+        """One of PostgreSQL's programs; run it with `as_owner`."""
+        return [str(BINARIES / name), *arguments]
+
     def program(self, name: str, *arguments: str, **environment: str) -> str:
         """Run one of PostgreSQL's programs to its end."""
         done = subprocess.run(
-            [str(BINARIES / name), *arguments],
+            self.command(name, *arguments),
             capture_output=True,
             check=False,
             text=True,
             cwd="/",
             env={**os.environ, **environment},
-            **self._as_owner,
+            **self.as_owner,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -100,7 +105,7 @@ class Server:
         for name, value in {**self._settings, **address}.items():
             argv += ["-c", f"{name}={value}"]
         with (self.directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(argv, stdout=log, stderr=log, cwd="/", **self._as_owner)
+            self._process = subprocess.Popen(argv, stdout=log, stderr=log, cwd="/", **self.as_owner)
         deadline = time.monotonic() + 60
         while True:
             try:

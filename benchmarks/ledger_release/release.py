@@ -75,11 +75,20 @@ def _release(rig: Rig, accounts: int, faults: int) -> float:
     ]
     report = json.dumps(
         {
-            "verdict": "mismatch", "scope": "journal", "grade": "full", "accounts": accounts, "verified": accounts - faults, "listed": True,
-            "lsn": lsn, "snapshot": snapshot, "map_digest": MAP.digest(), "mismatched": bad, "tainted": [],
+            "verdict": "mismatch",
+            "scope": "journal",
+            "grade": "full",
+            "accounts": accounts,
+            "verified": accounts - faults,
+            "listed": True,
+            "lsn": lsn,
+            "snapshot": snapshot,
+            "map_digest": MAP.digest(),
+            "mismatched": bad,
+            "tainted": [],
             "source": {"system_id": system, "timeline": 1, "database": "wallet"},
         }
-    )  # fmt: skip
+    )
 
     def run() -> None:
         released = asyncio.run(Gate(rig.conninfo()).release(proof(json.loads(report)), by="bench"))

@@ -32,6 +32,8 @@ class Lease:
     renewals: int
     released: bool
     """Given up in an orderly way, or never held."""
+    settled: bool
+    """Whether its holder has begun to act. One that has not may have died while its own predecessor still acted."""
     holder: str
     host: str
     machine: str
@@ -70,7 +72,10 @@ def may_take_over(unchanged_s: float, *, lock_is_free: bool) -> bool:
 
 
 def settle_s(lease: Lease, unchanged_s: float, *, dead: bool) -> float:
-    """How long a new leader waits before its first act, for an old one that may still believe in its lease."""
-    if dead or lease.released:
+    """How long a new leader waits before its first act, for an old one that may still believe in its lease.
+
+    The death of a holder that never acted proves nothing about the leader before it.
+    """
+    if lease.settled and (dead or lease.released):
         return 0.0
     return max(0.0, STALE_S - unchanged_s)

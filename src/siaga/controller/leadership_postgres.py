@@ -40,6 +40,7 @@ from siaga.hosts.local import write_and_rename
 _log = structlog.get_logger()
 
 _ANSWER_S_MAX = 3.0
+_TURN_S = 0.02
 _WITHOUT_IT = "without it nobody leads and nobody acts"
 
 
@@ -74,6 +75,7 @@ class PostgresLeadership:
         self._epoch = 0
         self._act_from_s = 0.0
         self._renewed_s = 0.0
+        self._settled = False
         self._ended = False
         self._lease: Lease | None = None
         self._looked_s = 0.0
@@ -115,7 +117,7 @@ class PostgresLeadership:
     def valid(self) -> bool:
         """Whether our lease stands at this moment."""
         now_s = _now_s()
-        return self._epoch > 0 and not self._ended and self._act_from_s <= now_s and now_s - self._renewed_s < LEASE_S
+        return self._settled and not self._ended and now_s - self._renewed_s < LEASE_S
 
     async def may_act(self) -> None:
         """Return while our lease stands."""
@@ -210,29 +212,26 @@ class PostgresLeadership:
         # From here on fenced writes under the old epoch fail.
         dead = not old.released and await kill(old, self._me)
         await row.end_other_sessions(epoch)
-        while not locked:
-            locked = await row.try_lock()
+        while not locked and not (locked := await row.try_lock()):
+            await asyncio.sleep(_TURN_S)
         try:
             write_and_rename(self._epoch_file, f"{epoch}\n".encode())
         except OSError as error:
             # A full disk must not keep us from leading; the database has the epoch too.
             _log.warning("the epoch is not noted outside the database", epoch=epoch, why=str(error))
-        self._renewed_s = sent_s
         self._act_from_s = sent_s + settle_s(old, unchanged_s, dead=dead)
+        # All of that may have taken longer than a lease, so ours begins here, if the epoch is still ours.
+        self._renewed_s = _now_s()
+        if not await row.renew(epoch, settled=False):
+            return False
         self._epoch = epoch
         self._lease = await row.read()
         _log.info("takes over", epoch=epoch, of=old.holder, old_epoch=old.epoch, killed=dead)
         return True
 
-    async def _hold(
-        self,
-        row: LeaderRow,
-        in_loop: InLoop,
-        announce: Announce,
-    ) -> None:
+    async def _hold(self, row: LeaderRow, in_loop: InLoop, announce: Announce) -> None:
         """Renew until told to leave; _Lost when the lease ended, psycopg.Error when the connection did."""
         self._tick()
-        announced = False
         while not self._leave.is_set():
             sent_s = _now_s()
             if sent_s - self._renewed_s >= LEASE_S:
@@ -240,18 +239,18 @@ class PostgresLeadership:
             if sent_s - self._ticked_s >= self._loop_silent_s_max:
                 raise _Lost(f"our own event loop did nothing for {sent_s - self._ticked_s:.1f} s")
             await self._renew(row, sent_s)
-            if not announced and self.valid():
-                announced = True
+            if not self._settled and self._act_from_s <= sent_s:
+                # The row says so by now: whoever follows us waits for us.
+                self._settled = True
                 in_loop(partial(announce, None))
             in_loop(self._tick)
-            pause_s = RENEW_S if announced else min(RENEW_S, max(0.0, self._act_from_s - _now_s()))
-            await self._pause(pause_s)
+            await self._pause(RENEW_S if self._settled else min(RENEW_S, max(0.0, self._act_from_s - _now_s())))
         self._ended = True
         async with asyncio.timeout(_ANSWER_S_MAX):
             await row.release(self._epoch)
 
     async def _renew(self, row: LeaderRow, sent_s: float) -> None:
-        renewal = asyncio.ensure_future(row.renew(self._epoch))
+        renewal = asyncio.ensure_future(row.renew(self._epoch, settled=self._act_from_s <= sent_s))
         # Not asyncio.timeout: psycopg would go on for seconds to cancel the query on a server that hangs.
         done, _ = await asyncio.wait((renewal,), timeout=LEASE_S)
         if not done:

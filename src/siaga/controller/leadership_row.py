@@ -28,6 +28,7 @@ create table if not exists siaga_state.leader (
     epoch bigint not null,
     renewals bigint not null,
     released boolean not null,
+    settled boolean not null,
     holder text not null,
     host text not null,
     machine text not null,
@@ -39,21 +40,25 @@ create table if not exists siaga_state.leader (
     renewed_at timestamptz not null
 );
 insert into siaga_state.leader values
-    (true, 0, 0, true, '', '', '', 0, 0, clock_timestamp(), 0, '', clock_timestamp())
+    (true, 0, 0, true, true, '', '', '', 0, 0, clock_timestamp(), 0, '', clock_timestamp())
     on conflict do nothing
 """
 _READ = """
-select epoch, renewals, released, holder, host, machine, pid, started_ticks, since::text as since,
+select epoch, renewals, released, settled, holder, host, machine, pid, started_ticks, since::text as since,
     format, siaga
 from siaga_state.leader
 """
 _CLAIM = """
 update siaga_state.leader set epoch = greatest(epoch, %(epoch_last)s) + 1, renewals = 0, released = false,
-    holder = %(holder)s, host = %(host)s, machine = %(machine)s, pid = %(pid)s, started_ticks = %(started_ticks)s,
-    format = %(format)s, siaga = %(siaga)s, since = clock_timestamp(), renewed_at = clock_timestamp()
+    settled = false, holder = %(holder)s, host = %(host)s, machine = %(machine)s, pid = %(pid)s,
+    started_ticks = %(started_ticks)s, format = %(format)s, siaga = %(siaga)s,
+    since = clock_timestamp(), renewed_at = clock_timestamp()
 where epoch = %(epoch)s and renewals = %(renewals)s returning epoch
 """
-_RENEW = "update siaga_state.leader set renewals = renewals + 1, renewed_at = clock_timestamp() where epoch = %s"
+_RENEW = """
+update siaga_state.leader set renewals = renewals + 1, settled = settled or %s, renewed_at = clock_timestamp()
+where epoch = %s
+"""
 _RELEASE = "update siaga_state.leader set renewals = renewals + 1, released = true where epoch = %s"
 # Only while the epoch is still ours: one that was overtaken must not cut off its successor.
 _END_OTHERS = """
@@ -157,9 +162,9 @@ class LeaderRow:
             await asyncio.sleep(0.02)
             ended = await self._one(_END_OTHERS, epoch, STANDBY)
 
-    async def renew(self, epoch: int) -> bool:
-        """Whether the epoch is still ours."""
-        return (await self._connection.execute(_RENEW, (epoch,))).rowcount == 1
+    async def renew(self, epoch: int, *, settled: bool) -> bool:
+        """Whether the epoch is still ours; `settled` once we may act under it."""
+        return (await self._connection.execute(_RENEW, (settled, epoch))).rowcount == 1
 
     async def release(self, epoch: int) -> None:
         """Say that we left in good order."""

@@ -254,6 +254,8 @@ def _put(place: Home, scratch: Path, now: datetime) -> Path:
     # Under its later name already: killed right after the exchange, the old state is where it belongs.
     aside = place.state / f"{CONTROLLER}.replaced-{now:%Y%m%dT%H%M%S.%fZ}"
     (scratch / CONTROLLER).rename(aside)
+    # What was unpacked and copied is on the disk before it counts.
+    os.sync()
     _exchange(aside, place.state / CONTROLLER)
     sync_directory(place.state)
     return aside

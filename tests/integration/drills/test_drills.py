@@ -43,7 +43,8 @@ def test_a_drill_says_first_what_it_would_break(platform: Platform) -> None:
     before = platform.pids()
     plan = platform.siaga("drill", "region-loss", "--target", "fra", "--dry-run", "--json")
     assert plan.code == 0
-    assert any("fra-1, fra-2" in step for step in plan.document["plan"])
+    assert plan.document["parameters"]["parts"] == ["fra-1", "fra-2"]
+    assert "break it" in [step["name"] for step in plan.document["steps"]]
     assert platform.pids() == before
 
 

@@ -99,6 +99,23 @@ def test_an_orderly_leave_hands_over_without_waiting_for_the_lease(contest: Cont
     assert first_of_second.at_s - last_of_first < 2.0, "less than the lease that a lost leader is given"
 
 
+@on_two_machines
+def test_a_claimant_that_dies_before_its_first_act_does_not_shorten_the_wait_for_the_leader(contest: Contest) -> None:
+    first = contest.leader()
+    # As one that raised the epoch, on the standby's machine, and died at once: the leader may act until it notices.
+    (standby,) = (name for name in contest.running if name != first.name)
+    contest.database.query(
+        "update siaga_state.leader set epoch = epoch + 1, renewals = 0, settled = false, released = false, "
+        "machine = %s, pid = 1, started_ticks = 0",
+        f"machine of {standby}",
+    )
+    claimed_s = time.monotonic()
+    second = contest.wait_for_successor(first)
+    assert second.epoch == first.epoch + 2
+    begins_s = min(act.at_s for act in contest.acts() if act.epoch == second.epoch)
+    assert begins_s - claimed_s > 1.5, "a whole lease of the leader before"
+
+
 @on_one_machine
 def test_setting_the_database_clock_changes_nobody_s_mind(contest: Contest) -> None:
     first = contest.leader()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from siaga.controller.election import LEASE_S, LOOK_S, RENEW_S, STALE_S, Lease, Watch, may_take_over, settle_s
 
-HELD = Lease(3, 10, False, "a", "here", "machine", 100, 1, "", 1, "")
+HELD = Lease(3, 10, False, True, "a", "here", "machine", 100, 1, "", 1, "")
 
 
 def test_a_free_lock_is_taken_at_once_and_a_held_one_when_its_lease_is_over() -> None:
@@ -31,6 +31,26 @@ def test_a_leader_that_is_dead_or_has_left_is_not_waited_for() -> None:
     assert settle_s(HELD, 0.0, dead=True) == 0.0
     assert settle_s(replace(HELD, released=True), 0.0, dead=False) == 0.0
     assert settle_s(HELD, 0.5, dead=False) == STALE_S - 0.5
+
+
+def test_one_that_claimed_and_died_before_it_acted_proves_nothing_about_the_leader_before_it() -> None:
+    claimed = replace(HELD, settled=False, renewals=0)
+    assert settle_s(claimed, 0.3, dead=True) == STALE_S - 0.3
+    assert settle_s(replace(claimed, released=True), 0.3, dead=True) == STALE_S - 0.3
+
+
+@given(claimed_after_s=st.floats(0, 3), died_after_s=st.floats(0, 3), seen_after_s=st.floats(0, 3))
+def test_a_lease_has_ended_before_the_second_claimant_after_it_acts(
+    claimed_after_s: float, died_after_s: float, seen_after_s: float
+) -> None:
+    """A leads elsewhere and renews until B's claim forbids it; B dies unsettled, C sees B's claim and follows."""
+    last_renewal_of_a_s = claimed_at_s = claimed_after_s
+    claim_of_b = replace(HELD, settled=False, renewals=0)
+    watch = Watch()
+    watch.see(claim_of_b, claimed_at_s + seen_after_s)
+    claims_s = max(claimed_at_s + died_after_s, claimed_at_s + seen_after_s)
+    acts_from_s = claims_s + settle_s(claim_of_b, watch.unchanged_s(claims_s), dead=True)
+    assert acts_from_s > last_renewal_of_a_s + LEASE_S
 
 
 def test_a_leader_renews_several_times_within_its_lease_and_a_takeover_fits_into_5_s() -> None:
