@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from math import comb
 from pathlib import Path
 from statistics import median
@@ -78,7 +79,7 @@ def _fill(server: Server, scale: int) -> None:
     address = _address(server)
     server.program("pgbench", "-i", "-q", "-s", str(scale), *address)
     with server.connect(DATABASE) as connection:
-        # A history worth reading: some minutes of a check at this pace.
+        # A history worth reading: the better part of a minute at this pace.
         connection.execute(
             "insert into pgbench_history (tid, bid, aid, delta, mtime) "
             f"select 1, 1, 1 + (n * 2654435761) % {scale * 100_000}, 1 + n % 100, now() "
@@ -94,7 +95,9 @@ def _fill(server: Server, scale: int) -> None:
 
 def _block(server: Server, map_path: Path, seconds: int, *, checked: bool) -> tuple[float, int]:
     """Transactions a second, and how many checks finished meanwhile; one that is under way at the end is stopped."""
-    check: subprocess.Popen[bytes] | None = _check(server, map_path) if checked else None
+    check = _check(server, map_path) if checked else None
+    if check is not None:
+        _await_reading(server)
     users = subprocess.Popen(
         server.command("pgbench", "-n", "-c", str(CLIENTS), "-j", "2", "-T", str(seconds), *_address(server)),
         stdout=subprocess.PIPE, text=True, **server.as_owner,
@@ -123,6 +126,15 @@ def _check(server: Server, map_path: Path) -> subprocess.Popen[bytes]:
     argv = [sys.executable, "-m", "siaga.cli.main", "ledger", "check", "--json", "--gentle"]
     argv += ["--dsn", server.dsn(DATABASE), "--map", str(map_path)]
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+def _await_reading(server: Server) -> None:
+    """A block is about a pass that is under way, not about a process that starts."""
+    deadline = time.monotonic() + 60
+    with server.connect(DATABASE) as connection:
+        while not connection.execute("select 1 from pg_stat_progress_copy").fetchone():
+            assert time.monotonic() < deadline, "the check does not read"
+            time.sleep(0.005)
 
 
 def _address(server: Server) -> list[str]:

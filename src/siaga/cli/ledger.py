@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -104,6 +105,9 @@ def check(
         return Exit.DONE
     # What ends us from outside ends us as Ctrl-C does: connections and scratch files are given back.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if gentle:
+        # Beside the database on one machine, its users come first.
+        os.nice(10)
     with _bar(quiet=json) as on_progress:
         report = crosscheck.check(where.dsn, where.map, options, on_progress=on_progress)
     if json:
