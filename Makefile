@@ -37,7 +37,7 @@ bench: setup ## side by side with the peers, figures into benchmarks/*/results
 	$(BIN)/python -m benchmarks.traffic --keep
 	$(BIN)/python -m benchmarks.evidence --keep
 	$(BIN)/python -m benchmarks.ledger --keep
-	$(BIN)/python -m benchmarks.ledger_release
+	$(BIN)/python -m benchmarks.ledger_release --keep
 	$(BIN)/python -m benchmarks.journal --keep
 
 soak: setup ## the long fault campaigns; their last results are in docs/soak.md

@@ -29,7 +29,7 @@ _STANDING = """
 # A switch-over to another server leaves its own transaction ids: there the gate has to settle once more.
 _SETTLED = """
     update siaga.gate set settled_xid = pg_current_xact_id(), changed_at = clock_timestamp(),
-        settled_system = (select system_identifier::text from pg_control_system()) where generation = %s
+        settled_system = (select system_identifier::text from pg_control_system()) where changed_at = %s
 """
 # Whoever holds the lock that movements share, by the transaction's name; without a pid it is a prepared one.
 _MOVING = """
@@ -131,19 +131,19 @@ class Gate:
 
         Returns those that had not ended within the deadline; then the gate is not settled, and no verdict opens it.
         """
+        end = asyncio.get_running_loop().time() + deadline_s
         async with self._connected(autocommit=True) as connection:
-            generation = (await _standing(connection)).generation
-            moving = {found.transaction: found for found in await _moving(connection)}
-            loop = asyncio.get_running_loop()
-            end = loop.time() + deadline_s
-            while moving and loop.time() < end:
-                await asyncio.sleep(SETTLE_POLL_S)
-                still = {found.transaction for found in await _moving(connection)}
-                moving = {name: found for name, found in moving.items() if name in still}
-            if not moving:
-                await connection.execute(_SETTLED, (generation,))
-                await connection.execute("select siaga.note_all_open()")
-            return tuple(moving.values())
+            await _standing(connection)
+            while True:
+                cursor = await connection.execute("select changed_at from siaga.gate")
+                changed_at = await cursor.fetchone()
+                moving = await _outlasting(connection, end)
+                if moving:
+                    return moving
+                # Changed meanwhile: whoever asked before that change has to be waited for too.
+                if (await connection.execute(_SETTLED, changed_at)).rowcount:
+                    await connection.execute("select siaga.note_all_open()")
+                    return ()
 
     async def note_all_open(self) -> bool:
         """Spare movements the look at the gate's tables where everything is open; whether it is.
@@ -188,7 +188,9 @@ class Gate:
             standing, _ = await _locked(connection)
             decision = fence.release_by_override(standing, accounts, by, reason)
             await gate_changes.apply_named(connection, decision, standing, by, None)
-            return await _released(connection, decision)
+            released = await _released(connection, decision)
+        await self.note_all_open()
+        return released
 
     async def refusal(self, account: str) -> Refused:
         """What to answer when an account is to be opened and no report comes with it."""
@@ -246,6 +248,8 @@ class Gate:
             facts = await gate_ledger.facts(connection, standing, proof)
             decision = decide(facts)
             closes = await gate_changes.any_open(connection, list(decision.closed))
+            if closes:
+                await gate_changes.unsettle(connection)
             if decision.opens_default:
                 await gate_changes.apply_default(connection, decision, facts, proof, by)
             else:
@@ -254,8 +258,7 @@ class Gate:
         if closes and not dry_run:
             # What an account had begun when it closed ends before anybody relies on it.
             return replace(released, moving=await self.settle(SETTLE_DEADLINE_S))
-        if not dry_run:
-            await self.note_all_open()
+        await self.note_all_open()
         return released
 
     def _connected(self, *, autocommit: bool = False, dry_run: bool = False) -> AbstractAsyncContextManager[Connection]:
@@ -281,6 +284,16 @@ async def _locked(connection: Connection) -> tuple[Standing, str | None]:
 async def _moving(connection: Connection) -> list[Moving]:
     cursor = await connection.execute(_MOVING)
     return [Moving(*row) for row in await cursor.fetchall()]
+
+
+async def _outlasting(connection: Connection, end: float) -> tuple[Moving, ...]:
+    """Those of the movements in flight now that are still in flight at the end, on the loop's clock."""
+    moving = {found.transaction: found for found in await _moving(connection)}
+    while moving and asyncio.get_running_loop().time() < end:
+        await asyncio.sleep(SETTLE_POLL_S)
+        still = {found.transaction for found in await _moving(connection)}
+        moving = {name: found for name, found in moving.items() if name in still}
+    return tuple(moving.values())
 
 
 async def _released(connection: Connection, decision: Release) -> Released:

@@ -26,6 +26,11 @@ async def any_open(connection: Connection, accounts: Sequence[str]) -> bool:
     return cursor.rowcount > 0
 
 
+async def unsettle(connection: Connection) -> None:
+    """An open account closes: what it has begun may still commit, and no report can have seen it."""
+    await connection.execute("update siaga.gate set settled_xid = null, settled_system = null")
+
+
 async def apply_default(connection: Connection, decision: Release, facts: Facts, proof: Proof, by: str) -> None:
     """Open the default; of the exceptions keep those that a newer verdict or a person made."""
     generation = facts.standing.generation

@@ -116,8 +116,9 @@ async def test_without_its_row_the_gate_is_an_error_and_never_open(ledger: Ledge
         assert missing.value.sqlstate == "SG002"
     with pytest.raises(psycopg.Error, match="no account is open"):
         ledger.query("insert into shop.entries values ('acc-1', 5, 'm')", role=APPLICATION)
-    with pytest.raises(BadInput, match="no row"):
-        await ledger.gate.standing()
+    for ask in (ledger.gate.standing(), ledger.gate.settle(1.0), ledger.gate.raise_generation("a drill", by="ann")):
+        with pytest.raises(BadInput, match="no row"):
+            await ask
 
 
 async def test_without_its_schema_nothing_moves_and_the_gate_says_so(cluster: Cluster) -> None:
