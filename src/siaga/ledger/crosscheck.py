@@ -19,7 +19,7 @@ import psycopg
 from siaga.ledger import catalog, export, judge, structure
 from siaga.ledger.accumulators import LANE
 from siaga.ledger.checks import Outcome, listed
-from siaga.ledger.engine import CurrencyTotals, Engine, OnProgress, Source, Unbalanced
+from siaga.ledger.engine import CurrencyTotals, Engine, OnProgress, Source, Unbalanced, Work
 from siaga.ledger.findings import Findings
 from siaga.ledger.map import LedgerMap
 from siaga.ledger.model import Check, Grade, JournalResult, Name, Report, Scope, State, Verdict
@@ -45,7 +45,7 @@ def check(
     """
     options = options or Options()
     began, started = datetime.now(UTC), time.monotonic()
-    with _work(options.work) as work, opened(dsn, work) as source:
+    with _work(options.work) as work, opened(dsn, work.directory) as source:
         ledger = catalog.ledger(source.connection, ledger_map)
         try:
             found = _Pass(ledger, source, options, work, on_progress).run()
@@ -56,7 +56,7 @@ def check(
 
 def statements_of(dsn: str, ledger_map: LedgerMap, options: Options) -> list[str]:
     """Every statement that a check would send to the database, page ranges aside."""
-    with _work(None) as work, opened(dsn, work) as source:
+    with _work(None) as work, opened(dsn, work.directory) as source:
         ledger = catalog.ledger(source.connection, ledger_map)
         reading = Reading(ledger, source, options, work, ids=_reads_ids(ledger, options))
         try:
@@ -67,18 +67,18 @@ def statements_of(dsn: str, ledger_map: LedgerMap, options: Options) -> list[str
 
 def tables(dsn: str) -> list[Table]:
     """What the catalogue has, to propose a map from."""
-    with _work(None) as work, opened(dsn, work) as source:
+    with _work(None) as work, opened(dsn, work.directory) as source:
         return catalog.tables(source.connection)
 
 
 @contextlib.contextmanager
-def _work(given: Path | None) -> Iterator[Path]:
+def _work(given: Path | None) -> Iterator[Work]:
     if given is not None:
         given.mkdir(mode=0o700, parents=True, exist_ok=True)
-        yield given
+        yield Work(given, resumable=True)
         return
     with tempfile.TemporaryDirectory(prefix="siaga-ledger-", ignore_cleanup_errors=True) as directory:
-        yield Path(directory)
+        yield Work(Path(directory))
 
 
 def unique_index(ledger: Ledger) -> str:
@@ -94,7 +94,7 @@ def _reads_ids(ledger: Ledger, options: Options) -> bool:
 class _Pass:
     """One pass and what is made of it."""
 
-    def __init__(self, ledger: Ledger, source: Source, options: Options, work: Path, on_progress: OnProgress) -> None:
+    def __init__(self, ledger: Ledger, source: Source, options: Options, work: Work, on_progress: OnProgress) -> None:
         self._ledger, self._source, self._options, self._work = ledger, source, options, work
         self._on_progress = on_progress
 
@@ -179,7 +179,7 @@ class _Pass:
             return None
         if not isinstance(engine, SealingEngine) or isinstance(engine, TailEngine):
             return JournalResult(covered=False, why="only a full pass of the duckdb engine has all accumulators")
-        path = self._work / "accumulators.parquet"
+        path = self._work.directory / "accumulators.parquet"
         engine.save_accumulators(path)
         return self._options.journal.compare(path, self._source.position)
 

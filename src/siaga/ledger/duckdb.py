@@ -3,7 +3,7 @@
 The table is read in ranges of pages, each in a transaction of its own under one exported snapshot. DuckDB's scanner
 would parallelise by itself, but on a replica its connections do not share a snapshot (1.5.5: no SET TRANSACTION
 SNAPSHOT where pg_is_in_recovery), and it hides the statements. Ranges of our own also make progress, bounded load and
-resumption plain: a finished range is in the work file, or not at all.
+resumption plain: a finished range is in the sums, or not at all.
 """
 
 # ruff: noqa: S608 (names and literals are quoted by psycopg, see `statements.quoted` and `literal`)
@@ -25,19 +25,22 @@ import duckdb
 import psycopg
 
 from siaga.errors import Refused
-from siaga.ledger import engine, statements
+from siaga.ledger import engine, statements, verdicts
 from siaga.ledger.accumulators import LANE
 from siaga.ledger.dialects import DuckDb
-from siaga.ledger.engine import CurrencyTotals, OnProgress, Pace, Source, Unbalanced, Want
+from siaga.ledger.engine import CurrencyTotals, OnProgress, Pace, Source, Unbalanced, Want, Work
 from siaga.ledger.model import Figures, Progress
 from siaga.ledger.schema import Kind, Ledger
 from siaga.ledger.statements import Pages
 from siaga.ledger.team import Team
 
-CHUNK_ROWS = 4_000_000
-"""Sums of one range hold nearly every account once: the larger the range, the less there is to merge."""
-GENTLE_CHUNK_ROWS = 50_000
-"""Some 20 ms of reading, so that the pauses between them keep the load even."""
+RESUMABLE_ROWS = 4_000_000
+"""Of a range where a stopped pass may be taken up again; else each worker has one, since the sums of a range hold
+nearly every account once, and all of them are merged in the end."""
+ROWS_TO_SHARE = 200_000
+"""Fewer are read by one connection before a second one has begun."""
+GENTLE_ROWS = 100_000
+"""Some 50 ms of reading, so that the pauses between them keep the load even."""
 POLL_S = 0.5
 CANCEL_DEADLINE_S = 5.0
 """For workers to notice; a source that hangs is not waited for."""
@@ -92,11 +95,11 @@ def _extension() -> Path | None:
 
 
 class DuckDbEngine:
-    """One pass; its sums are in a work file."""
+    """One pass; its sums are in a DuckDB of its own."""
 
     name = "duckdb"
 
-    def __init__(self, ledger: Ledger, source: Source, want: Want, pace: Pace, work: Path, *, only: str = "") -> None:
+    def __init__(self, ledger: Ledger, source: Source, want: Want, pace: Pace, work: Work, *, only: str = "") -> None:
         """`only` is one more condition on the rows of both tables."""
         self._ledger, self._source, self._want, self._pace, self._only = ledger, source, want, pace, only
         self._dialect = DuckDb(ledger)
@@ -104,13 +107,13 @@ class DuckDbEngine:
         self._database = _open(work, pace)
         self._stop = threading.Event()
         self._abandoned = False
-        self._chunks = _chunks(ledger, source.position.version, pace)
+        self._chunks = _chunks(ledger, source.position.version, pace, resumable=work.resumable)
         self.resumed = self._prepare()
 
     # --- reading -----------------------------------------------------------------------------------------------
 
     def read(self, on_progress: OnProgress) -> None:
-        """Every range that is not yet in the work file, side by side."""
+        """Every range that is not yet in the sums, side by side."""
         began = time.monotonic()
         done = {row[0] for row in self._database.execute("select place from done").fetchall()}
         left: queue.SimpleQueue[tuple[int, Chunk]] = queue.SimpleQueue()
@@ -177,7 +180,7 @@ class DuckDbEngine:
     def _steps(self, chunk: Chunk, name: str) -> list[str]:
         if chunk.table == "accounts":
             rows = remote(name, self._accounts(chunk.pages))
-            return [f"insert into account_rows {statements.account_sums(self._ledger, self._dialect, rows)}"]
+            return [f"insert into account_rows {verdicts.account_sums(self._ledger, self._dialect, rows)}"]
         rows = remote(name, self._entries(chunk.pages))
         if not self._want.unique_entries:
             return [f"insert into entry_sums {self._folded(rows)}"]
@@ -206,24 +209,24 @@ class DuckDbEngine:
 
     def totals(self) -> Sequence[CurrencyTotals]:
         """One for each currency."""
-        rows = self._database.execute(statements.totals(self._ledger, self._dialect, self._judged())).fetchall()
+        rows = self._database.execute(verdicts.totals(self._ledger, self._dialect, self._judged())).fetchall()
         return [engine.currency_totals(row) for row in rows]
 
     def suspects(self, limit: int) -> Sequence[Figures]:
         """The accounts that are not plainly right, the platform's own first."""
-        rows = self._database.execute(statements.suspects(self._judged(), limit)).fetchall()
+        rows = self._database.execute(verdicts.suspects(self._judged(), limit)).fetchall()
         return [engine.figures(row) for row in rows]
 
     def unbalanced(self, limit: int) -> Sequence[Unbalanced]:
         """Reads transactions and amounts again, on one connection."""
         fields = ["account", "transaction", "amount"] + (["currency"] if self._ledger.map.entries.currency else [])
         rows = remote("source0", statements.entries(self._ledger, tuple(fields), bounded=True))
-        statement = statements.unbalanced(self._ledger, self._dialect, rows, "select * from account_rows", limit)
+        statement = verdicts.unbalanced(self._ledger, self._dialect, rows, "select * from account_rows", limit)
         return [engine.unbalanced(row) for row in self._in_snapshot(statement)]
 
     def duplicates(self, limit: int) -> Sequence[str]:
         """Ids that more than one entry has."""
-        found = self._database.execute(statements.duplicates("select id from ids", limit)).fetchall()
+        found = self._database.execute(verdicts.duplicates("select id from ids", limit)).fetchall()
         return [str(row[0]) for row in found]
 
     def statements(self) -> Sequence[str]:
@@ -256,7 +259,7 @@ class DuckDbEngine:
         )
 
     def close(self) -> None:
-        """Close the work file; it stays where a caller gave it. One that a hung source still holds is left as it is."""
+        """Close the sums; a work file stays. Those that a hung source still holds are left as they are."""
         self._stop.set()
         if not self._abandoned:
             self._database.close()
@@ -279,10 +282,12 @@ class DuckDbEngine:
         return statements.folded(self._ledger, self._dialect, rows, key=self._want.key, digests=self._want.digests)
 
     def _judged(self) -> str:
-        return statements.judged(self._ledger, self._dialect, "select * from entry_sums", "select * from account_rows")
+        sums = statements.made(self._ledger, key=self._want.key, digests=self._want.digests)
+        entry_sums, account_rows = "select * from entry_sums", "select * from account_rows"
+        return verdicts.judged(self._ledger, self._dialect, entry_sums, account_rows, sums)
 
     def _prepare(self) -> bool:
-        """Connect, and make the tables unless the work file holds part of this very pass; whether it does."""
+        """Connect, and make the tables unless they hold part of this very pass; whether it does."""
         extension = _extension()
         assert extension is not None, "asked before"
         self._database.execute(f"load {statements.literal(str(extension))}")
@@ -296,7 +301,7 @@ class DuckDbEngine:
         if self._database.execute("select identity from pass").fetchall() == [(identity,)]:
             return True
         folded = self._folded(remote("source0", self._entries((0, 0))))
-        accounts = statements.account_sums(self._ledger, self._dialect, remote("source0", self._accounts((0, 0))))
+        accounts = verdicts.account_sums(self._ledger, self._dialect, remote("source0", self._accounts((0, 0))))
         for statement in (
             "begin",
             f"create or replace table entry_sums as {folded} limit 0",
@@ -328,14 +333,14 @@ class DuckDbEngine:
         )
 
 
-def _open(work: Path, pace: Pace) -> duckdb.DuckDBPyConnection:
+def _open(work: Work, pace: Pace) -> duckdb.DuckDBPyConnection:
     try:
         return duckdb.connect(
-            str(work / "check.duckdb"),
+            str(work.directory / "check.duckdb") if work.resumable else ":memory:",
             config={
                 "threads": str(pace.workers),
                 "memory_limit": f"{pace.memory_mb}MB",
-                "temp_directory": str(work / "spill"),
+                "temp_directory": str(work.directory / "spill"),
                 "preserve_insertion_order": "false",
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",
@@ -345,7 +350,8 @@ def _open(work: Path, pace: Pace) -> duckdb.DuckDBPyConnection:
         if "lock" not in str(error):
             raise
         raise Refused(
-            f"{work}: another check works there", hint="wait for it, or give this one a directory of its own (--work)"
+            f"{work.directory}: another check works there",
+            hint="wait for it, or give this one a directory of its own (--work)",
         ) from error
 
 
@@ -354,22 +360,26 @@ def remote(name: str, statement: str) -> str:
     return f"select * from postgres_query('{name}', {statements.literal(statement)})"
 
 
-def _chunks(ledger: Ledger, version: int, pace: Pace) -> list[Chunk]:
+def _chunks(ledger: Ledger, version: int, pace: Pace, *, resumable: bool) -> list[Chunk]:
     """Accounts first: they are few, and a mistake in the map shows at once."""
     found = []
     for table, relation in (("accounts", ledger.accounts), ("entries", ledger.entries)):
-        rows = max(relation.rows, 0)
         if not relation.pages or not relation.by_pages or version < _PAGE_RANGES_VERSION:
-            found.append(Chunk(table, None, rows))
+            found.append(Chunk(table, None, relation.rows))
             continue
-        wanted = CHUNK_ROWS if pace.share == 1 else GENTLE_CHUNK_ROWS
-        count = max(1, -(-rows // wanted))
-        if pace.share == 1 and rows > CHUNK_ROWS // 20:
-            # As many for each worker.
-            count = -(-count // pace.workers) * pace.workers
-        step = -(-relation.pages // count)
+        step = -(-relation.pages // _ranges(relation.rows, pace, resumable=resumable))
         firsts = range(0, relation.pages, step)
         for first in firsts:
             last = first + step >= relation.pages
-            found.append(Chunk(table, (first, None if last else first + step), rows // len(firsts)))
+            found.append(Chunk(table, (first, None if last else first + step), relation.rows // len(firsts)))
     return found
+
+
+def _ranges(rows: int, pace: Pace, *, resumable: bool) -> int:
+    """Into how many ranges so many rows are cut."""
+    if pace.share < 1:
+        return -(-rows // GENTLE_ROWS) or 1
+    if rows < ROWS_TO_SHARE:
+        return 1
+    turns = -(-rows // (RESUMABLE_ROWS * pace.workers)) if resumable else 1
+    return turns * pace.workers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from siaga.ledger.catalog import Connection
@@ -32,7 +33,16 @@ class Pace:
     share: float = 1.0
     """Of the time that each of them reads; below 1 for a live primary."""
     memory_mb: int = 600
-    """For sums; what does not fit goes to the disk beside the work file."""
+    """For sums; what does not fit goes to the work directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Where a pass keeps its sums."""
+
+    directory: Path
+    resumable: bool = False
+    """Whether a later pass may go on with them: each range then costs a write to the disk."""
 
 
 @dataclass(frozen=True, slots=True)

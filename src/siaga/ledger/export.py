@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from siaga.hosts.local import write_and_rename
-from siaga.ledger import statements
+from siaga.ledger import statements, verdicts
 from siaga.ledger.dialects import Postgres
 from siaga.ledger.engine import Engine
 from siaga.ledger.model import Report
@@ -39,7 +39,7 @@ def plain_sql(ledger: Ledger) -> str:
     dialect = Postgres(ledger, wide=True)
     shape, mapped = ledger.shape, ledger.map
     rows = statements.entries(ledger, shape.fields, bounded=False)
-    accounts = statements.account_sums(ledger, dialect, statements.accounts(ledger, bounded=False))
+    accounts = verdicts.account_sums(ledger, dialect, statements.accounts(ledger, bounded=False))
     unit = {f: dialect.unit(f, ledger.decimals) for f in ("amount", "balance_before", "balance_after")}
     columns = ", ".join(f"{unit[f]} as {f}" if f in unit else f for f in shape.fields)
     key = "account, key_currency" if shape.by_currency else "account"
@@ -72,11 +72,11 @@ def plain_sql(ledger: Ledger) -> str:
     if mapped.entries.sums_to_zero:
         parts.append(
             "-- Transactions that do not sum to zero.\n"
-            + statements.unbalanced(ledger, dialect, rows, accounts, 10_000)
+            + verdicts.unbalanced(ledger, dialect, rows, accounts, 10_000)
             + ";"
         )
     if mapped.entries.id:
-        parts.append("-- Ids that two entries share.\n" + statements.duplicates(rows, 10_000) + ";")
+        parts.append("-- Ids that two entries share.\n" + verdicts.duplicates(rows, 10_000) + ";")
     return "\n\n".join([*parts, "commit;", ""])
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import psycopg
 
-from siaga.ledger import engine, statements
+from siaga.ledger import engine, statements, verdicts
 from siaga.ledger.dialects import Postgres
 from siaga.ledger.engine import CurrencyTotals, OnProgress, Pace, Source, Unbalanced, Want
 from siaga.ledger.model import Figures, Progress
@@ -73,13 +73,13 @@ class PostgresEngine:
         """One more statement."""
         fields = ["account", "transaction", "amount"] + (["currency"] if self._ledger.map.entries.currency else [])
         rows = statements.entries(self._ledger, tuple(fields), bounded=False)
-        statement = statements.unbalanced(self._ledger, self._dialect, rows, self._accounts(), limit)
+        statement = verdicts.unbalanced(self._ledger, self._dialect, rows, self._accounts(), limit)
         return [engine.unbalanced(row) for row in self._source.connection.execute(statement).fetchall()]
 
     def duplicates(self, limit: int) -> Sequence[str]:
         """One more statement."""
         rows = statements.entries(self._ledger, ("id",), bounded=False)
-        found = self._source.connection.execute(statements.duplicates(rows, limit)).fetchall()
+        found = self._source.connection.execute(verdicts.duplicates(rows, limit)).fetchall()
         return [str(row[0]) for row in found]
 
     def statements(self) -> Sequence[str]:
@@ -98,8 +98,8 @@ class PostgresEngine:
 
     def _statement(self) -> str:
         """Totals and suspects of one judgement, told apart by their first column."""
-        totals = statements.totals(self._ledger, self._dialect, "select * from judged")
-        suspects = statements.suspects("select * from judged", SUSPECTS_READ)
+        totals = verdicts.totals(self._ledger, self._dialect, "select * from judged")
+        suspects = verdicts.suspects("select * from judged", SUSPECTS_READ)
         no_totals, no_suspects = ", ".join(["null"] * 10), ", ".join(["null"] * 13)
         return (
             f"with judged as materialized ({self._judged()}) "
@@ -112,11 +112,12 @@ class PostgresEngine:
         fields = statements.fields_read(self._ledger, with_ids=with_ids)
         rows = statements.entries(self._ledger, fields, bounded=False)
         folded = statements.folded(self._ledger, self._dialect, rows, key=None, digests=self._want.digests)
-        return statements.judged(self._ledger, self._dialect, folded, self._accounts())
+        sums = statements.made(self._ledger, key=None, digests=self._want.digests)
+        return verdicts.judged(self._ledger, self._dialect, folded, self._accounts(), sums)
 
     def _accounts(self) -> str:
         rows = statements.accounts(self._ledger, bounded=False)
-        return statements.account_sums(self._ledger, self._dialect, rows)
+        return verdicts.account_sums(self._ledger, self._dialect, rows)
 
     def _tick(self, on_progress: OnProgress, began: float, ended: threading.Event) -> None:
         """The server says nothing of its progress here: only the time is known."""

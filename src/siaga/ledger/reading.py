@@ -11,7 +11,7 @@ import duckdb as duckdb_driver
 
 from siaga.errors import BadInput
 from siaga.ledger import duckdb, keys, seal, tail
-from siaga.ledger.engine import Engine, OnProgress, Pace, Source, Want
+from siaga.ledger.engine import Engine, OnProgress, Pace, Source, Want, Work
 from siaga.ledger.model import Grade, Journal, JournalResult, Report
 from siaga.ledger.postgres import PostgresEngine
 from siaga.ledger.schema import Ledger
@@ -73,7 +73,7 @@ class Reading:
 
     engine: Engine
 
-    def __init__(self, ledger: Ledger, source: Source, options: Options, work: Path, *, ids: bool) -> None:
+    def __init__(self, ledger: Ledger, source: Source, options: Options, work: Work, *, ids: bool) -> None:
         self.notes: list[str] = []
         self._ledger, self._source, self._options, self._work = ledger, source, options, work
         self._since = self._loaded()

@@ -1,7 +1,7 @@
-"""Every statement of the cross-check, from a ledger alone: reading, folding, judging.
+"""The statements that read and fold a ledger, made from its map alone; `verdicts.py` has those that judge.
 
 Rows are read by a plain SELECT on PostgreSQL (`entries`, `accounts`), folded into sums per account (`folded`), and
-judged account by account (`judged`); folding and judging run in DuckDB or in PostgreSQL itself, from the same text
+judged account by account; folding and judging run in DuckDB or in PostgreSQL itself, from the same text
 but for what a dialect must say differently (`dialects.py`). Nothing is sorted and nothing joined:
 
 - The *chain*: for every entry t(sequence, balance after) - t(sequence - 1, balance before) is added to its account,
@@ -147,7 +147,7 @@ def _known(column: Column | None) -> Column:
 SUMS = (
     "entries", "amount_sum", "chain", "lane", "arithmetic", "unreadable", "sequence_sum", "digest", "digest_keyed",
 )  # fmt: skip
-"""Of the entries of an account; all are added up, in any order."""
+"""Of the entries of an account; all are added up, in any order. One that nothing is made of is 0."""
 
 
 def fields_read(ledger: Ledger, *, with_ids: bool) -> tuple[str, ...]:
@@ -158,9 +158,26 @@ def fields_read(ledger: Ledger, *, with_ids: bool) -> tuple[str, ...]:
     return tuple(field for field in ledger.shape.fields if field not in left_out)
 
 
+def made(ledger: Ledger, *, key: str | None, digests: bool) -> tuple[str, ...]:
+    """The sums that something is made of; whoever adds them up leaves the others alone."""
+    entries, digested = ledger.map.entries, digests or key is not None
+    wanted = {
+        "entries": True,
+        "amount_sum": True,
+        "chain": has_chain(ledger),
+        "lane": entries.sums_to_zero,
+        "arithmetic": _arithmetic(ledger) != "0",
+        "unreadable": _unreadable(ledger) != "0",
+        "sequence_sum": digested and entries.sequence is not None,
+        "digest": digests,
+        "digest_keyed": key is not None,
+    }
+    return tuple(name for name in SUMS if wanted[name])
+
+
 def folded(ledger: Ledger, dialect: Dialect, source: str, *, key: str | None, digests: bool) -> str:
     """Sums per account of the rows that `source` reads."""
-    mapped, shape = ledger.map.entries, ledger.shape
+    mapped, shape, sums = ledger.map.entries, ledger.shape, made(ledger, key=key, digests=digests)
     money = {field: dialect.unit(field, ledger.decimals) for field in ("amount", "balance_before", "balance_after")}
     fields = fields_read(ledger, with_ids=digests or key is not None)
     inner = [money[f] + f" as {f}" if f in money else quoted(f) for f in fields]
@@ -174,7 +191,7 @@ def folded(ledger: Ledger, dialect: Dialect, source: str, *, key: str | None, di
         f"{dialect.lane() if mapped.sums_to_zero else '0'} as lane",
         f"{_arithmetic(ledger)} as arithmetic",
         f"{_unreadable(ledger)} as unreadable",
-        f"{'coalesce(sum(sequence), 0)' if mapped.sequence else '0'} as sequence_sum",
+        f"{'coalesce(sum(sequence), 0)' if 'sequence_sum' in sums else '0'} as sequence_sum",
         f"{dialect.digest_sum(written, '') if digests else '0'} as digest",
         f"{dialect.digest_sum(written, key) if key else '0'} as digest_keyed",
         f"{'min(currency)' if mapped.currency and not shape.by_currency else 'null::text'} as currency_low",
@@ -184,12 +201,13 @@ def folded(ledger: Ledger, dialect: Dialect, source: str, *, key: str | None, di
     return f"select {', '.join(columns)} from (select {', '.join(inner)} from ({source}) r) u group by {group}"
 
 
-def _has_chain(ledger: Ledger) -> bool:
+def has_chain(ledger: Ledger) -> bool:
+    """Whether its entries say anything of what follows what."""
     entries = ledger.map.entries
     return bool(entries.sequence or entries.balance_after or entries.balance_before)
 
 
-def _link(ledger: Ledger, dialect: Dialect, sequence: str, balance: str) -> str:
+def link(ledger: Ledger, dialect: Dialect, sequence: str, balance: str) -> str:
     """t(sequence, balance), of what the map has of the two."""
     entries = ledger.map.entries
     running = entries.balance_after or entries.balance_before
@@ -197,13 +215,13 @@ def _link(ledger: Ledger, dialect: Dialect, sequence: str, balance: str) -> str:
 
 
 def _chain_sum(ledger: Ledger, dialect: Dialect) -> str:
-    if not _has_chain(ledger):
+    if not has_chain(ledger):
         return "0"
     entries = ledger.map.entries
     after = "balance_after" if entries.balance_after else "balance_before + amount"
     before = "balance_before" if entries.balance_before else "balance_after - amount"
     return dialect.difference_sum(
-        _link(ledger, dialect, "sequence", after), _link(ledger, dialect, "sequence - 1", before)
+        link(ledger, dialect, "sequence", after), link(ledger, dialect, "sequence - 1", before)
     )
 
 
@@ -226,113 +244,3 @@ def _unreadable(ledger: Ledger) -> str:
 def _may_be_null(ledger: Ledger, field: str) -> bool:
     column = ledger.entry_column(field)
     return column is None or column.nullable or column.kind is Kind.NUMERIC or ledger.entries.kind != "r"
-
-
-# --- Judging -------------------------------------------------------------------------------------------------------
-
-
-def account_sums(ledger: Ledger, dialect: Dialect, source: str) -> str:
-    """Rows of the accounts' table, in the columns of the groups."""
-    shape, opening = ledger.shape, ledger.account_column("opening")
-    mapped = ledger.map.accounts
-    constant = f"cast({literal(mapped.opening)} as {dialect.unit_type}) * {10**ledger.decimals}"
-    columns = [
-        "account",
-        f"{'currency' if shape.by_currency else 'null::text'} as key_currency",
-        f"{'currency' if mapped.currency else 'null::text'} as account_currency",
-        f"{dialect.unit('balance', ledger.decimals)} as balance",
-        f"{dialect.unit('opening', ledger.decimals) if opening else constant} as opening",
-        f"{'version' if mapped.version else 'null'} as version",
-        "case when system then 1 else 0 end as system",
-    ]
-    return f"select {', '.join(columns)} from ({source}) r"
-
-
-def chain_of(ledger: Ledger, dialect: Dialect) -> str:
-    """The chain of an account with so many `entries` that leads from `opening` to `balance`."""
-    if not _has_chain(ledger):
-        return "0"
-    first = ledger.map.entries.first_sequence
-    last = _link(ledger, dialect, f"{first - 1} + entries", "balance")
-    start = _link(ledger, dialect, str(first - 1), "opening")
-    return f"{dialect.wide(last)} - {dialect.wide(start)}"
-
-
-def judged(ledger: Ledger, dialect: Dialect, entry_sums: str, account_rows: str) -> str:
-    """One row an account: its figures and whether it is `right`."""
-    no_entries = ", ".join(f"0 as {name}" for name in SUMS)
-    both = (
-        f"select account, key_currency, null::text as account_currency, 0 as rows, null as balance, null as opening, "
-        f"null as version, 0 as system, {', '.join(SUMS)}, currency_low, currency_high from ({entry_sums}) e "
-        f"union all select account, key_currency, account_currency, 1, balance, opening, version, system, "
-        f"{no_entries}, null::text, null::text from ({account_rows}) a"
-    )
-    grouped = (
-        f"select account, key_currency, max(account_currency) as account_currency, sum(rows) as rows, "
-        f"max(balance) as balance, max(opening) as opening, max(version) as version, max(system) as system, "
-        f"{', '.join(f'sum({name}) as {name}' for name in SUMS)}, min(currency_low) as currency_low, "
-        f"max(currency_high) as currency_high from ({both}) b group by account, key_currency"
-    )
-    mapped = ledger.map
-    first = mapped.entries.first_sequence
-    holds = f"chain = {chain_of(ledger, dialect)}" if _has_chain(ledger) else "true"
-    right = ["rows = 1", "unreadable = 0", "arithmetic = 0", "opening + amount_sum = balance", "account is not null"]
-    if mapped.accounts.version:
-        right.append(f"version = {first - 1} + entries")
-    if mapped.entries.currency and not mapped.keyed_by_currency:
-        right.append("currency_low is not distinct from currency_high")
-    return (
-        f"select g.*, coalesce(key_currency, account_currency, currency_low) as currency, "
-        f"({holds}) is true as chain_holds, ({' and '.join([*right, holds])}) is true as is_right from ({grouped}) g"
-    )
-
-
-def totals(ledger: Ledger, dialect: Dialect, judged_rows: str) -> str:
-    """One row a currency."""
-    texts = ledger.shape.texts
-    written = dialect.joined(
-        [
-            dialect.written("account", "account" in texts),
-            dialect.written("key_currency", True),
-            dialect.written("balance", False),
-            dialect.written("entries", False),
-            "case when is_right then 'verified' else 'mismatch' end",
-        ]
-    )
-    return (
-        "select currency, count(*) filter (where rows > 0) as accounts, coalesce(sum(entries), 0) as entries, "
-        "count(*) filter (where not is_right) as wrong, coalesce(sum(lane), 0) as lane, "
-        "coalesce(sum(amount_sum), 0) as amount_sum, coalesce(sum(digest_keyed), 0) as digest_keyed, "
-        "count(*) filter (where system = 1) as system, "
-        "count(*) filter (where system = 1 and is_right) as system_right, "
-        f"{dialect.digest_sum(written, '')} as verdicts_digest from ({judged_rows}) j group by currency"
-    )
-
-
-def unbalanced(ledger: Ledger, dialect: Dialect, source: str, account_rows: str, limit: int) -> str:
-    """The transactions that do not sum to zero, by currency where there are any, with what they sum to."""
-    amount = dialect.unit("amount", ledger.decimals)
-    read, currency = f"({source}) r", "null"
-    if ledger.map.entries.currency:
-        currency = "r.currency"
-    elif ledger.map.accounts.currency:
-        read, currency = f"{read} left join ({account_rows}) a on a.account = r.account", "a.account_currency"
-    return (
-        f"select transaction, currency, sum(amount) from (select r.transaction, {currency} as currency, "
-        f"{amount} as amount from {read} where r.transaction is not null) t group by transaction, currency "
-        f"having sum(amount) <> 0 order by transaction limit {limit}"
-    )
-
-
-def duplicates(source: str, limit: int) -> str:
-    """Ids that more than one entry has."""
-    return f"select id from ({source}) r where id is not null group by id having count(*) > 1 order by id limit {limit}"
-
-
-def suspects(judged_rows: str, limit: int) -> str:
-    """Figures of the accounts that are not right, the platform's own first."""
-    return (
-        "select account, key_currency, rows, opening, balance, version, entries, amount_sum, chain_holds, arithmetic, "
-        "unreadable, case when currency_low is not distinct from currency_high then 1 else 2 end, system = 1 "
-        f"from ({judged_rows}) j where not is_right order by system desc, account, key_currency limit {limit}"
-    )

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from siaga.ledger import statements, tail
+from siaga.ledger import statements, tail, verdicts
 from siaga.ledger.accumulators import LANE, unscaled
 from siaga.ledger.duckdb import DuckDbEngine, remote
-from siaga.ledger.engine import CurrencyTotals, OnProgress, Pace, Source, Want
+from siaga.ledger.engine import CurrencyTotals, OnProgress, Pace, Source, Want, Work
 from siaga.ledger.model import JournalFinding
 from siaga.ledger.schema import Ledger
 from siaga.ledger.seal import Seal
@@ -75,7 +75,7 @@ class SealingEngine(DuckDbEngine):
 class TailEngine(SealingEngine):
     """Reads what came after a seal, and judges the accounts that it touches, from their sealed state on."""
 
-    def __init__(self, ledger: Ledger, source: Source, want: Want, pace: Pace, work: Path, seal: Seal) -> None:
+    def __init__(self, ledger: Ledger, source: Source, want: Want, pace: Pace, work: Work, seal: Seal) -> None:
         super().__init__(ledger, source, want, pace, work, only=tail.since(seal, source.position))
         self._seal = seal
 
@@ -91,7 +91,7 @@ class TailEngine(SealingEngine):
             "s.sequence_sum::hugeint as sequence_sum, s.digest::hugeint as digest, "
             f"s.digest_keyed::hugeint as digest_keyed, s.currency_low from {touched}"
         )
-        chain = statements.chain_of(self._ledger, self._dialect)
+        chain = verdicts.chain_of(self._ledger, self._dialect)
         self._database.execute(f"create or replace table sealed as {state}")
         self._database.execute(
             "insert into entry_sums by name select account, key_currency, entries, amount_sum, "
