@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from siaga.ledger.accumulators import NULL
+from siaga.ledger.accumulators import LANE, NULL
 from siaga.ledger.schema import Column, Kind, Ledger
 
 _NARROW_DIGITS = 18
@@ -98,8 +98,13 @@ class DuckDb:
         return f"concat_ws('|', {', '.join(texts)})"
 
     def digest_sum(self, written: str, key: str | None) -> str:
-        """`upper` is the first eight bytes, little-endian."""
-        return f"coalesce(sum(md5_number_upper({_keyed(written, key)})), 0)"
+        """The lower half is the first eight bytes, little-endian; `md5_number_upper` is the same at twice the cost."""
+        number = f"(md5_number({_keyed(written, key)}) & {LANE - 1}::uhugeint)::hugeint"
+        return f"coalesce(sum({number}), 0)"
+
+    def remainder(self, sums: str) -> str:
+        """Modulo 2^64, of negative numbers too. Dividing 128 bits takes microseconds (1.5.5); this does not."""
+        return f"({sums} & {LANE - 1}::hugeint)"
 
     def wide(self, expression: str) -> str:
         """62 bits need nothing."""

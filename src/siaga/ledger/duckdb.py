@@ -26,7 +26,6 @@ import psycopg
 
 from siaga.errors import Refused
 from siaga.ledger import engine, statements, verdicts
-from siaga.ledger.accumulators import LANE
 from siaga.ledger.dialects import DuckDb
 from siaga.ledger.engine import CurrencyTotals, OnProgress, Pace, Source, Unbalanced, Want, Work
 from siaga.ledger.model import Figures, Progress
@@ -240,7 +239,7 @@ class DuckDbEngine:
         """Accumulators of every account with entries as a Parquet file of texts, which have no limit; how many."""
         digest = "digest_keyed" if keyed else "digest"
         numbers = ["entries::varchar as count", "amount_sum::varchar as amount_sum"]
-        numbers += ["sequence_sum::varchar as sequence_sum", f"({digest} % {LANE})::varchar as digest"]
+        numbers += ["sequence_sum::varchar as sequence_sum", f"{self._dialect.remainder(digest)}::varchar as digest"]
         return self._copy(
             f"select account::varchar as account, key_currency::varchar as currency, {', '.join(numbers)} "
             f"from ({self._judged()}) j where entries <> 0",

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from siaga.ledger import statements, tail, verdicts
-from siaga.ledger.accumulators import LANE, unscaled
+from siaga.ledger.accumulators import unscaled
 from siaga.ledger.duckdb import DuckDbEngine, remote
 from siaga.ledger.engine import CurrencyTotals, OnProgress, Pace, Source, Want, Work
 from siaga.ledger.model import JournalFinding
@@ -54,7 +54,7 @@ class SealingEngine(DuckDbEngine):
             f"coalesce(t.amount_sum, 0) - coalesce(s.amount_sum::hugeint, 0) "
             f"from ({now}) t full join ({then}) s on {_SAME} "
             f"where t.entries is distinct from s.count::hugeint or "
-            f"((t.digest_keyed % {LANE}) + {LANE}) % {LANE} is distinct from s.digest_keyed::hugeint order by 1, 2"
+            f"{self._dialect.remainder('t.digest_keyed')} is distinct from s.digest_keyed::hugeint order by 1, 2"
         ).fetchall()
         decimals = self._ledger.decimals
         return [
@@ -65,8 +65,8 @@ class SealingEngine(DuckDbEngine):
     def _sealed_rows(self) -> str:
         texts = [
             "account", "key_currency as currency", "account_currency", "balance", "opening", "version", "system",
-            "entries as count", "amount_sum", "sequence_sum", f"digest % {LANE} as digest",
-            f"digest_keyed % {LANE} as digest_keyed", "currency_low",
+            "entries as count", "amount_sum", "sequence_sum", f"{self._dialect.remainder('digest')} as digest",
+            f"{self._dialect.remainder('digest_keyed')} as digest_keyed", "currency_low",
         ]  # fmt: skip
         inner = f"select {', '.join(texts)} from ({self._judged()}) j"
         return f"select {', '.join(f'{name}::varchar as {name}' for name in SEALED)} from ({inner})"
