@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from psycopg.rows import class_row, dict_row
@@ -227,6 +228,11 @@ class Gate:
                 (limit,),
             )
             return tuple(await cursor.fetchall())
+
+    async def history(self, since: datetime) -> tuple[gate_changes.Change, ...]:
+        """What was changed from a time on, oldest first."""
+        async with self._connected() as connection:
+            return await gate_changes.since(connection, since)
 
     async def movements(self) -> Movements | None:
         """Share of recent movements that are possible as the gate stands."""

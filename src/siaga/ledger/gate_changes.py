@@ -1,10 +1,14 @@
-"""What a release writes into the gate's tables; to be called while the gate's row is locked."""
+"""What a release writes into the gate's tables, to be called while the gate's row is locked; and the gate's history."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
+from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from siaga.ledger.fence import Facts, Release, Standing
@@ -13,6 +17,19 @@ from siaga.ledger.proof import Fault, Proof
 
 ENTRIES_KEPT_MAX = 100
 """Of one account, in the gate; the report has them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of the gate's history."""
+
+    id: UUID
+    changed_at: datetime
+    changed_by: str
+    act: str
+    generation: int
+    reason: str
+    figures: Mapping[str, Any]
 
 
 async def any_open(connection: Connection, accounts: Sequence[str]) -> bool:
@@ -107,3 +124,14 @@ async def record(
         "insert into siaga.gate_history (changed_by, act, generation, reason, figures) values (%s, %s, %s, %s, %s)",
         (by, act, generation, reason, Jsonb(dict(figures))),
     )
+
+
+async def since(connection: Connection, at: datetime) -> tuple[Change, ...]:
+    """The history from a time on, oldest first."""
+    cursor = connection.cursor(row_factory=class_row(Change))
+    await cursor.execute(
+        "select id, changed_at, changed_by, act, generation, reason, figures from siaga.gate_history"
+        " where changed_at >= %s order by changed_at, id",
+        (at,),
+    )
+    return tuple(await cursor.fetchall())
