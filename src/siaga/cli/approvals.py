@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from siaga.cli import ask, output
-from siaga.cli.platform import Json
+from siaga.cli.output import Json
 from siaga.errors import Exit
 
 app = App(name="approvals", help="What clauses in mode `approve` want to do, and your yes to it.")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter, validators
 
 from siaga.cli import ask, output
-from siaga.cli.platform import Json
+from siaga.cli.output import Json
 from siaga.errors import Exit
 from siaga.runbooks.calendar import State, local
 

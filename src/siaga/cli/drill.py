@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from siaga.cli import ask, output, runs
-from siaga.cli.platform import Json
+from siaga.cli.output import Json
 from siaga.drills.catalogue import DRILLS, find, runbook_name
 from siaga.errors import Exit, SiagaError
 

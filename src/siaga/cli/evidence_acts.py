@@ -5,19 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from siaga.cli import ask, output
-from siaga.cli.platform import Json
+from siaga.cli.output import Json
 from siaga.errors import Exit
 
 Reason = Annotated[str, Parameter(help="Goes into the evidence, with your name.")]
-
-
-def register(app: App) -> None:
-    """Add the commands to `siaga evidence`."""
-    for command in (checkpoint, rotate, acknowledge, accept, prune):
-        app.command(command)
 
 
 def checkpoint(*, json: Json = False) -> int:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress, track
 
 from siaga.cli import output
-from siaga.cli.platform import Json
+from siaga.cli.output import Json
 from siaga.errors import BadInput, Exit
 from siaga.journal import beyond as reading
 from siaga.journal import compare as comparing

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -15,8 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from siaga.cli import ledger_platform, output
-from siaga.cli.platform import Json
+from siaga.cli import output
+from siaga.cli.output import Json
 from siaga.errors import BadInput, Exit
 from siaga.ledger import crosscheck
 from siaga.ledger import seal as sealing
@@ -35,6 +37,9 @@ Dsn = Annotated[
 ]
 Flag = Parameter(negative="")
 SHOWN_MAX = 40
+for name in ("fence", "release", "accounts"):
+    app.command(f"siaga.cli.ledger_fence:{name}", name=name)
+app.command("siaga.cli.ledger_fence:install_gate", name="gate")
 _CODES = {
     Verdict.VERIFIED: Exit.DONE,
     Verdict.MISMATCH: Exit.DOES_NOT_HOLD,
@@ -85,15 +90,18 @@ def check(
         )
     if not 1 <= workers <= crosscheck.WORKERS_MAX:
         raise BadInput(f"--workers {workers}: expected 1 to {crosscheck.WORKERS_MAX}", hint="as many as cores to spare")
-    where = ledger_platform.here() if dsn is None or map is None else ledger_platform.Where(dsn, load(map), None)
-    kept = journal or where.journal
+    if dsn is None or map is None:
+        dsn, ledger_map, kept = _platform().here()
+    else:
+        ledger_map, kept = load(map), None
+    kept = journal or kept
     options = Options(
         engine=engine,
         pace=GENTLE if gentle else Pace(workers=workers),
         deep=deep,
         sums_only=sums,
         work=work,
-        journal=ledger_platform.KeptJournal(kept, where.map) if kept is not None and not (sums or since) else None,
+        journal=_platform().KeptJournal(kept, ledger_map) if kept is not None and not (sums or since) else None,
         secret=sealing.secret(key, create=seal is not None) if key is not None else None,
         seal=seal,
         since=since,
@@ -101,7 +109,7 @@ def check(
         export=export,
     )
     if print_sql:
-        print("\n\n".join(f"{statement};" for statement in crosscheck.statements_of(where.dsn, where.map, options)))
+        print("\n\n".join(f"{statement};" for statement in crosscheck.statements_of(dsn, ledger_map, options)))
         return Exit.DONE
     # What ends us from outside ends us as Ctrl-C does: connections and scratch files are given back.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -109,7 +117,7 @@ def check(
         # Beside the database on one machine, its users come first.
         os.nice(10)
     with _bar(quiet=json) as on_progress:
-        report = crosscheck.check(where.dsn, where.map, options, on_progress=on_progress)
+        report = crosscheck.check(dsn, ledger_map, options, on_progress=on_progress)
     if json:
         output.document(report.document())
     else:
@@ -129,12 +137,17 @@ def map(*, dsn: Dsn = None) -> int:
     """
     if dsn is not None:
         refuse_secrets(dsn)
-    proposal = propose(crosscheck.tables(dsn if dsn is not None else ledger_platform.here().dsn))
+    proposal = propose(crosscheck.tables(dsn if dsn is not None else _platform().here()[0]))
     if proposal is None:
         print("no table with a balance, and one with movements that refer to it, was found", file=sys.stderr)
         return Exit.UNDETERMINED
     print(toml(proposal), end="")
     return Exit.DONE
+
+
+def _platform() -> ModuleType:
+    """Imported only where it is asked for: an auditor's check with --dsn needs nothing else of Siaga."""
+    return importlib.import_module("siaga.cli.ledger_platform")
 
 
 @contextlib.contextmanager

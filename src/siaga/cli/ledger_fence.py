@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from siaga.cli import output
-from siaga.cli.platform import Json
+from siaga.cli.output import Json
 from siaga.errors import BadInput, Exit
 from siaga.ledger import gate_install
 from siaga.ledger.fence import SystemPolicy

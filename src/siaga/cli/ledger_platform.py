@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from psycopg import conninfo
@@ -21,17 +20,8 @@ AUDITOR = "wallet_auditor"
 JOURNAL_DEADLINE_S = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
-    """A ledger and its journal."""
-
-    dsn: str
-    map: LedgerMap
-    journal: Path | None
-
-
-def here() -> Where:
-    """The embedded platform's."""
+def here() -> tuple[str, LedgerMap, Path | None]:
+    """The embedded platform's ledger, and its journal where it has one."""
     layout = lifecycle.required(account.home())
     database = layout.site.transactions
     dsn = conninfo.make_conninfo(
@@ -42,7 +32,7 @@ def here() -> Where:
         password=secrets.read(layout.secret("wallet-auditor")),
     )
     directory = layout.directory(journal.NAME)
-    return Where(dsn, gate.wallet_map(), directory if directory.exists() else None)
+    return dsn, gate.wallet_map(), directory if directory.exists() else None
 
 
 class KeptJournal:

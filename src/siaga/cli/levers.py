@@ -11,7 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from siaga.cli import ask, output
-from siaga.cli.platform import Json
+from siaga.cli.output import Json
 from siaga.controller.levers_file import halt_while_dead
 from siaga.errors import Exit, Unreachable
 from siaga.platform import account, lifecycle

@@ -7,24 +7,7 @@ import sys
 
 from cyclopts import App, CycloptsError
 
-from siaga.cli import (
-    approvals,
-    calendar,
-    drill,
-    evidence,
-    evidence_acts,
-    journal,
-    ledger,
-    ledger_fence,
-    levers,
-    output,
-    platform,
-    runs,
-    sessions,
-    sop,
-    state,
-    traffic,
-)
+from siaga.cli import output
 from siaga.errors import Exit, SiagaError
 
 app = App(
@@ -36,31 +19,20 @@ app = App(
     ),
     version_flags=["--version"],
 )
-app.command(platform.up)
-app.command(platform.down)
-app.command(platform.status)
-app.command(sop.app)
-app.command(traffic.app)
-app.command(sessions.app)
-app.command(drill.drill)
-app.command(runs.app)
-app.command(calendar.app)
-app.command(approvals.app)
-app.command(levers.halt)
-app.command(levers.resume)
-evidence_acts.register(evidence.app)
-app.command(evidence.app)
-app.command(state.app)
-app.command(journal.app)
-for command in (ledger_fence.fence, ledger_fence.release, ledger_fence.accounts):
-    ledger.app.command(command)
-ledger.app.command(ledger_fence.install_gate, name="gate")
-app.command(ledger.app)
+# By name: importing them all takes longer than most of them do.
+for name in ("up", "down", "status"):
+    app.command(f"siaga.cli.platform:{name}", name=name)
+for name in ("sop", "traffic", "sessions", "runs", "calendar", "approvals", "evidence", "state", "journal", "ledger"):
+    app.command(f"siaga.cli.{name}:app", name=name)
+app.command("siaga.cli.drill:drill", name="drill")
+for name in ("halt", "resume"):
+    app.command(f"siaga.cli.levers:{name}", name=name)
 
 
 def main() -> None:
     """Run one command; every expected failure becomes two lines and an exit code."""
     try:
+        _import_for_help(sys.argv[1:])
         code = app(exit_on_error=False)
     except SiagaError as error:
         output.complaint(error)
@@ -75,6 +47,17 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = Exit.DONE
     sys.exit(int(code or 0))
+
+
+def _import_for_help(words: list[str]) -> None:
+    """Where help will be shown, import the commands that it lists: what each says of itself is in its module."""
+    shown = app
+    for word in words:
+        if word.startswith("-") or word not in shown:
+            break
+        shown = shown[word]
+    if shown.default_command is None or not {"--help", "-h"}.isdisjoint(words):
+        shown.resolved_commands()
 
 
 if __name__ == "__main__":

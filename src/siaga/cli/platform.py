@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from siaga.cli import output
+from siaga.cli.output import Json
 from siaga.controller.client import ControllerClient
 from siaga.errors import Exit, SiagaError, Unreachable
 from siaga.journal import status as journal_status
@@ -22,8 +23,6 @@ from siaga.platform import status as platform_status
 from siaga.platform.layout import Layout
 from siaga.platform.postgres import server_dsn
 from siaga.site.load import load as load_site
-
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document on stdout.")]
 
 
 def up(

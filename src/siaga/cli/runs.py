@@ -14,7 +14,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from siaga.cli import ask, output, runs_view
-from siaga.cli.platform import Json
+from siaga.cli.output import Json
 from siaga.errors import BadInput, Exit, Unreachable
 from siaga.platform import account, lifecycle
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cyclopts import App
 
 from siaga.cli import ask, output
-from siaga.cli.platform import Json
+from siaga.cli.output import Json
 from siaga.errors import Exit
 
 app = App(name="sessions", help="The session cluster, apart from the database (ZDT-1.1b).")

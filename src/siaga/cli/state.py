@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from siaga.cli import output
-from siaga.cli.platform import Json
+from siaga.cli.output import Json
 from siaga.controller import state, state_backup, state_restore
 from siaga.controller.state_restore import Restored
 from siaga.errors import BadInput, Exit

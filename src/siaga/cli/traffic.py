@@ -5,7 +5,7 @@ from __future__ import annotations
 from cyclopts import App
 
 from siaga.cli import ask, output
-from siaga.cli.platform import Json
+from siaga.cli.output import Json
 from siaga.errors import Exit
 
 app = App(name="traffic", help="Where users go, and why (ZDT-1.1a).")
