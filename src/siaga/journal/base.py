@@ -117,7 +117,8 @@ def statement(ledger: Ledger) -> str:
     # The remainder of a negative number is negative here.
     digest = f"mod(mod(digest, {LANE}) + {LANE}, {LANE})"
     texts = [_escaped(name) for name in ("account", "key_currency")]
-    return f"select {', '.join(texts)}, entries, amount_sum, sequence_sum, {digest} from ({sums}) s"  # noqa: S608
+    sequences = "sequence_sum" if "sequence_sum" in statements.made(ledger, key=None, digests=True) else "0"
+    return f"select {', '.join(texts)}, entries, amount_sum, {sequences}, {digest} from ({sums}) s"  # noqa: S608
 
 
 def _escaped(name: str) -> str:

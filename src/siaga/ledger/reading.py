@@ -75,7 +75,8 @@ class Reading:
 
     def __init__(self, ledger: Ledger, source: Source, options: Options, work: Work, *, ids: bool) -> None:
         self.notes: list[str] = []
-        self._ledger, self._source, self._options, self._work = ledger, source, options, work
+        self._ledger = sums_alone(ledger) if options.sums_only else ledger
+        self._source, self._options, self._work = source, options, work
         self._since = self._loaded()
         key = keys.entry_key(options.secret) if options.secret is not None else None
         self._want = Want(digests=options.journal is not None, key=key, unique_entries=ids)
@@ -170,8 +171,6 @@ class Reading:
         return found
 
     def _chosen(self) -> Engine:
-        if self._options.sums_only:
-            return self._in_database()
         name, why = choose(self._ledger, self._options.engine)
         if name == "postgres":
             if why:
@@ -190,8 +189,9 @@ class Reading:
         return engine
 
     def _in_database(self) -> PostgresEngine:
-        ledger = sums_alone(self._ledger) if self._options.sums_only else self._ledger
-        return PostgresEngine(ledger, self._source, self._want, self._options.pace, parallel=self._options.sums_only)
+        return PostgresEngine(
+            self._ledger, self._source, self._want, self._options.pace, parallel=self._options.sums_only
+        )
 
 
 def sums_alone(ledger: Ledger) -> Ledger:

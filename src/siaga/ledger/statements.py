@@ -147,7 +147,7 @@ def _known(column: Column | None) -> Column:
 SUMS = (
     "entries", "amount_sum", "chain", "lane", "arithmetic", "unreadable", "sequence_sum", "digest", "digest_keyed",
 )  # fmt: skip
-"""Of the entries of an account; all are added up, in any order. One that nothing is made of is 0."""
+"""Of the entries of an account; all are added up, in any order."""
 
 
 def fields_read(ledger: Ledger, *, with_ids: bool) -> tuple[str, ...]:
@@ -182,21 +182,21 @@ def folded(ledger: Ledger, dialect: Dialect, source: str, *, key: str | None, di
     fields = fields_read(ledger, with_ids=digests or key is not None)
     inner = [money[f] + f" as {f}" if f in money else quoted(f) for f in fields]
     written = dialect.joined([dialect.written(field, field in shape.texts) for field in shape.fields])
-    columns = [
-        "account",
-        f"{'currency' if shape.by_currency else 'null::text'} as key_currency",
-        "count(*) as entries",
-        "coalesce(sum(amount), 0) as amount_sum",
-        f"{_chain_sum(ledger, dialect)} as chain",
-        f"{dialect.lane() if mapped.sums_to_zero else '0'} as lane",
-        f"{_arithmetic(ledger)} as arithmetic",
-        f"{_unreadable(ledger)} as unreadable",
-        f"{'coalesce(sum(sequence), 0)' if 'sequence_sum' in sums else '0'} as sequence_sum",
-        f"{dialect.digest_sum(written, '') if digests else '0'} as digest",
-        f"{dialect.digest_sum(written, key) if key else '0'} as digest_keyed",
-        f"{'min(currency)' if mapped.currency and not shape.by_currency else 'null::text'} as currency_low",
-        f"{'max(currency)' if mapped.currency and not shape.by_currency else 'null::text'} as currency_high",
-    ]
+    columns = ["account", f"{'currency' if shape.by_currency else 'null::text'} as key_currency"]
+    made_of = {
+        "entries": "count(*)",
+        "amount_sum": "coalesce(sum(amount), 0)",
+        "chain": _chain_sum(ledger, dialect),
+        "lane": dialect.lane(),
+        "arithmetic": _arithmetic(ledger),
+        "unreadable": _unreadable(ledger),
+        "sequence_sum": "coalesce(sum(sequence), 0)",
+        "digest": dialect.digest_sum(written, ""),
+        "digest_keyed": dialect.digest_sum(written, key),
+    }
+    columns += [f"{made_of[name]} as {name}" for name in sums]
+    if mapped.currency and not shape.by_currency:
+        columns += ["min(currency) as currency_low", "max(currency) as currency_high"]
     group = "account, currency" if shape.by_currency else "account"
     return f"select {', '.join(columns)} from (select {', '.join(inner)} from ({source}) r) u group by {group}"
 

@@ -23,6 +23,8 @@ SEALED = (
 """Columns of a seal's file: texts, which have no limit."""
 
 _TOUCHED = "select account, key_currency from entry_sums union select account, key_currency from account_rows"
+_NONE_WRONG = ("lane", "arithmetic", "unreadable")
+"""Sums that were 0 when the ledger was sealed."""
 _SAME = "cast(t.account as varchar) = s.account and t.key_currency is not distinct from s.currency"
 
 
@@ -78,6 +80,7 @@ class TailEngine(SealingEngine):
     def __init__(self, ledger: Ledger, source: Source, want: Want, pace: Pace, work: Work, seal: Seal) -> None:
         super().__init__(ledger, source, want, pace, work, only=tail.since(seal, source.position))
         self._seal = seal
+        self._totals: Sequence[CurrencyTotals] | None = None
 
     def read(self, on_progress: OnProgress) -> None:
         """The tail, and then the sealed state of the accounts in it."""
@@ -91,13 +94,13 @@ class TailEngine(SealingEngine):
             "s.sequence_sum::hugeint as sequence_sum, s.digest::hugeint as digest, "
             f"s.digest_keyed::hugeint as digest_keyed, s.currency_low from {touched}"
         )
-        chain = verdicts.chain_of(self._ledger, self._dialect)
         self._database.execute(f"create or replace table sealed as {state}")
-        self._database.execute(
-            "insert into entry_sums by name select account, key_currency, entries, amount_sum, "
-            f"{chain} as chain, 0 as lane, 0 as arithmetic, 0 as unreadable, sequence_sum, digest, digest_keyed, "
-            "currency_low, currency_low as currency_high from sealed"
-        )
+        sums = statements.made(self._ledger, key=self._want.key, digests=self._want.digests)
+        start = {"chain": verdicts.chain_of(self._ledger, self._dialect), **dict.fromkeys(_NONE_WRONG, "0")}
+        columns = ["account", "key_currency", *(f"{start.get(name, name)} as {name}" for name in sums)]
+        if self._ledger.map.entries.currency and not self._ledger.shape.by_currency:
+            columns += ["currency_low", "currency_low as currency_high"]
+        self._database.execute(f"insert into entry_sums by name select {', '.join(columns)} from sealed")
         version = "version" if self._ledger.map.accounts.version else "null"
         self._database.execute(
             "insert into account_rows by name select account, key_currency, account_currency, balance, opening, "
@@ -107,7 +110,10 @@ class TailEngine(SealingEngine):
 
     def totals(self) -> Sequence[CurrencyTotals]:
         """Of the accounts touched; all amounts together are zero where the transactions of the tail are."""
-        return [replace(total, amount_sum=total.lane and total.amount_sum) for total in super().totals()]
+        if self._totals is None:
+            found = super().totals()
+            self._totals = [replace(total, amount_sum=total.lane and total.amount_sum) for total in found]
+        return self._totals
 
     def disagrees(self) -> bool:
         """Whether anything is wrong with the accounts or transactions of the tail."""
@@ -116,11 +122,11 @@ class TailEngine(SealingEngine):
     def untouched(self) -> tuple[int, int, int]:
         """Accounts, entries and the platform's own accounts that the seal alone speaks for."""
         row = self._database.execute(
-            f"select count(*), coalesce(sum(s.count::hugeint), 0), count(*) filter (where s.system = '1') "
-            f"from {_file(self._seal.path)} s where not exists (select 1 from ({_TOUCHED}) t where {_SAME})"
+            "select count(*), coalesce(sum(entries), 0), (select count(*) from "
+            f"{_file(self._seal.path)} where system = '1') - count(*) filter (where system = 1) from sealed"
         ).fetchone()
         assert row is not None, "an aggregate has one row"
-        return int(row[0]), int(row[1]), int(row[2])
+        return self._seal.accounts - int(row[0]), self._seal.entries - int(row[1]), int(row[2])
 
     def save_seal(self, path: Path) -> int:
         """The state that the tail led to, and the sealed state of all others."""
