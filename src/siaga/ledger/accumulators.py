@@ -171,10 +171,12 @@ def unscaled(value: int, decimals: int) -> Decimal:
 
 def _amount(values: Mapping[str, str | None], shape: Shape) -> int | None:
     falls_with = "debit" if shape.rises_with == "credit" else "credit"
-    rise, fall = values.get(shape.rises_with), values.get(falls_with)
-    if rise is None and fall is None:
+    given = [values.get(field) for field in (shape.rises_with, falls_with)]
+    rise, fall = (scaled(value or "0", shape.decimals) for value in given)
+    # As the cross-check's SQL has it (statements.py): neither may be negative, and one of them must be there.
+    if given == [None, None] or rise < 0 or fall < 0:
         return None
-    return scaled(rise or "0", shape.decimals) - scaled(fall or "0", shape.decimals)
+    return rise - fall
 
 
 def _written(value: str | int | None, as_text: bool) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -95,6 +98,65 @@ def test_an_application_that_refuses_or_falls_silent_is_told_apart(
     missing = _target(ledger, tmp_path, statement="select %(nonsense)s")
     with pytest.raises(BadInput, match="nonsense"):
         _run(capsys, "replay", *common, "--target", missing)
+
+
+@pytest.fixture
+def bank_over_http(restored: tuple[Journal, Ledger, str], tmp_path: Path) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """The application's own endpoint before the ledger: idempotent by its key; what it was asked, headers and all."""
+    _, ledger, _ = restored
+    asked: list[dict[str, str]] = []
+
+    class Endpoint(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked.append({"key": self.headers["Idempotency-Key"], "authorization": self.headers["Authorization"]})
+            parameters = (asked[-1]["key"], body["kind"], body["from"], body["to"], body["amount"])
+            ((said,),) = ledger.query("select bank.move(%s, %s, %s, %s, %s)", *parameters)
+            status = {"/moves": 201, "/refuses": 422, "/fails": 503}[self.path]
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(said.encode())
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    server.server_close()
+    thread.join(10)
+
+
+def _endpoint(url: str, directory: Path) -> str:
+    path, secret = directory / "http.json", directory / "authorization"
+    secret.write_text("Bearer hush\n")
+    body = {"kind": "kind", "from": "debit", "to": "credit", "amount": "amount"}
+    path.write_text(json.dumps({"http": {"url": url, "body": body, "authorization_file": str(secret)}}))
+    return str(path)
+
+
+def test_lost_transactions_go_back_through_an_http_endpoint_each_with_its_key(
+    restored: tuple[Journal, Ledger, str],
+    bank_over_http: tuple[str, list[dict[str, str]]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    journal, ledger, position = restored
+    url, asked = bank_over_http
+    common = ["--beyond", position, "--config", str(journal.home / "config.json")]
+    # No answer that says anything: it may have been done, and the same key is asked for once more.
+    with pytest.raises(Unreachable, match="503"):
+        _run(capsys, "replay", *common, "--target", _endpoint(f"{url}/fails", tmp_path))
+    code, done = _run(capsys, "replay", *common, "--target", _endpoint(f"{url}/moves", tmp_path))
+    assert code == 0
+    assert [(e["key"], e["said"]) for e in done["replayed"]] == [("paid", "201 replayed")]  # type: ignore[attr-defined]
+    assert asked == [{"key": "paid", "authorization": "Bearer hush"}] * 2
+    assert ledger.query("select balance from bank.accounts where id in (3, 4) order by id") == [(-10,), (10,)]
+    code, done = _run(capsys, "replay", *common, "--target", _endpoint(f"{url}/refuses", tmp_path))
+    assert code == 1
+    assert [e["done"] for e in done["replayed"]] == [False]  # type: ignore[attr-defined]
 
 
 def test_show_and_verify_say_how_it_stands(

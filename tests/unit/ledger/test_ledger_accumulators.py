@@ -99,3 +99,5 @@ def test_an_amount_is_made_of_debit_and_credit(rises_with: str, amount: int) -> 
     shape = Shape(("account", "amount"), frozenset(), 2, rises_with=rises_with)
     assert entry({"account": "1", "debit": "2", "credit": None}, shape).amount == amount
     assert entry({"account": "1", "debit": None, "credit": None}, shape).amount is None
+    assert entry({"account": "1", "debit": "-2", "credit": None}, shape).amount is None
+    assert entry({"account": "1", "debit": "2", "credit": "-1"}, shape).amount is None
