@@ -24,7 +24,8 @@ for name in ("up", "down", "status"):
     app.command(f"siaga.cli.platform:{name}", name=name)
 for name in ("sop", "traffic", "sessions", "runs", "calendar", "approvals", "evidence", "state", "journal", "ledger"):
     app.command(f"siaga.cli.{name}:app", name=name)
-app.command("siaga.cli.drill:drill", name="drill")
+for name in ("drill", "report"):
+    app.command(f"siaga.cli.{name}:{name}", name=name)
 for name in ("halt", "resume"):
     app.command(f"siaga.cli.levers:{name}", name=name)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -24,17 +24,18 @@ from siaga.cli.evidence_place import (
     reading,
     witness_remembers,
 )
-from siaga.cli.platform import Json
+from siaga.cli.output import Json
 from siaga.errors import BadInput, Exit, PlatformFault, SiagaError
 from siaga.evidence.export import KEYS
 from siaga.hosts.local import write_and_rename
-from siaga.platform import account, lifecycle
-from siaga.reports import evidence, html, pdf, period
+from siaga.platform import account, lifecycle, packages
+from siaga.reports import evidence, html, pdf, period, uptime
 from siaga.reports.document import to_document
 from siaga.reports.model import Report
 from siaga.reports.month import Inputs, gather
 from siaga.reports.period import Month, Stage
 from siaga.sop.limits import Limits
+from siaga.uptime.store import FILE_NAME
 
 TO_BE_RECORDED = "its SHA-256 goes into the evidence, as `report.written`"
 
@@ -102,10 +103,15 @@ def _gathered(place: Place, directory: Path | None, month: Month, now: datetime)
         )
     known: dict[str, Any] = {"found": found, "seal": seal, "made_by": getpass.getuser(), "version": version("siaga")}
     if directory is not None:
-        # A copy of the evidence and nothing else: the log's name holds the site's.
-        site = place.source.origin.split("/")[1] if place.source.origin.count("/") == 2 else place.source.origin
-        return gather(Inputs(site=site, embedded=False, limits=Limits(), **known), month, now)
-    site = lifecycle.required(account.home()).site
+        known["uptime_missing"] = "a copy of the evidence holds no figures of uptime"
+        # The log's name is `siaga/SITE/GENERATION`.
+        name = place.source.origin.split("/")[-2:][0]
+        return gather(Inputs(site=name, embedded=False, limits=Limits(), **known), month, now)
+    layout = lifecycle.required(account.home())
+    site = layout.site
+    known["uptime"], known["uptime_missing"] = uptime.read(
+        layout.directory("controller") / FILE_NAME, month, now, site.limits.uptime
+    )
     return gather(Inputs(site=site.name, embedded=site.embedded, limits=site.limits, **known), month, now)
 
 
@@ -127,10 +133,17 @@ def _write(made: Report, directory: Path) -> tuple[list[dict[str, str]], Platfor
     page = html.render(made)
     files = [_put(directory / f"{name}.html", page.encode())]
     try:
-        files.append(_put(directory / f"{name}.pdf", pdf.make(page)))
+        files.append(_put(directory / f"{name}.pdf", _pdf(page)))
     except PlatformFault as fault:
         return files, fault
     return files, None
+
+
+def _pdf(page: str) -> bytes:
+    found = packages.find_pango()
+    if found is None:
+        raise PlatformFault("the PDF can't be made: Pango is not installed", hint=packages.PANGO.hint)
+    return pdf.make(page, found)
 
 
 def _put(path: Path, content: bytes) -> dict[str, str]:
@@ -159,7 +172,7 @@ def _record(made: Report, files: list[dict[str, str]]) -> tuple[int | None, str]
         return None, error.message
 
 
-def _print(made: Report, files: list[Mapping[str, str]], record: int | None, not_recorded: str) -> None:
+def _print(made: Report, files: Sequence[Mapping[str, str]], record: int | None, not_recorded: str) -> None:
     print(f"{made.site}, {made.month.name} ({made.stage}): {made.verdict}")
     rows = [(c.standing.clause, c.standing.adherence, c.standing.figure or c.standing.why) for c in made.clauses]
     output.table(("clause", "state", "measured"), rows)

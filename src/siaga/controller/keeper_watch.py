@@ -25,17 +25,18 @@ class KeeperWatch:
         self._layout = layout
         self._client = KeeperClient(layout.place.keeper_socket)
         self.pids: dict[str, int] = {}
+        self.parts: Sequence[Mapping[str, Any]] = ()
 
     async def run_pass(self) -> None:
         """Look at the keeper once."""
         try:
-            parts: Sequence[Mapping[str, Any]] = await self._client.parts()
+            self.parts = await self._client.parts()
         except Unreachable:
             _log.warning("the keeper is gone, starting it again")
             start_keeper(self._layout.place, (sys.executable,), python_environment())
             await asyncio.sleep(1.0)
-            parts = await self._client.parts()
-        self.pids = {part["name"]: part["pid"] for part in parts if part["pid"] is not None}
+            self.parts = await self._client.parts()
+        self.pids = {part["name"]: part["pid"] for part in self.parts if part["pid"] is not None}
 
 
 def python_environment() -> dict[str, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -17,9 +18,11 @@ import structlog
 from siaga.errors import SiagaError
 from siaga.evidence import index as folding
 from siaga.evidence.checkpoints import Checkpoints
+from siaga.evidence.document import iso
 from siaga.evidence.index import Index
 from siaga.evidence.log import EvidenceLog
 from siaga.evidence.model import Record, Unrecorded
+from siaga.evidence.selection import Selection
 from siaga.evidence.signatures import Checkpoint
 from siaga.evidence.store import Store
 from siaga.evidence.witness_client import WitnessClient, WitnessRefused
@@ -117,6 +120,10 @@ class Recording:
     async def history(self, domain: str) -> list[Mapping[str, Any]]:
         """Every record of one domain, oldest first."""
         return await asyncio.to_thread(_of_domain, self._store, domain)
+
+    async def since(self, moment: datetime) -> list[dict[str, Any]]:
+        """Every record from a moment on, oldest first."""
+        return await self._log.latest(sys.maxsize, Selection(since=iso(moment)))
 
     async def checkpoint(self, now: datetime, monotonic_s: float) -> Checkpoint:
         """Take a witnessed checkpoint at once."""

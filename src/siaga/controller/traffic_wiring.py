@@ -11,10 +11,19 @@ from siaga.controller.data_plane import EnvoyDataPlane
 from siaga.errors import SiagaError
 from siaga.hosts.model import Host
 from siaga.platform.layout import Layout
-from siaga.traffic.http import Prober
+from siaga.traffic.http import Prober, sights
+from siaga.traffic.model import TrafficPolicy
 from siaga.traffic.service import TrafficService
 
 _log = structlog.get_logger()
+
+
+def traffic_prober(layout: Layout) -> Prober:
+    """Looks at every node from every region."""
+    limits = layout.site.limits.traffic
+    policy = TrafficPolicy.within(latency_ms_max=limits.latency_ms_max, divert_s_max=float(limits.divert_s_max))
+    addresses = {region.name: layout.address(f"probe-{region.name}") for region in layout.site.regions}
+    return Prober(sights(layout.site, addresses), policy.probe_timeout_ms)
 
 
 def traffic_service(

@@ -23,6 +23,7 @@ NAMES = (
     "sessions-admin",
     "sessions-replica",
     "controller-token",
+    "probe-accounts",
 )
 CONTROL_ADMIN = "control-db-admin"
 CONTROL = "control-db"

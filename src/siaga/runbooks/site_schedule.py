@@ -20,13 +20,14 @@ from siaga.sop.limits import DatabaseLimits
 WIB = "Asia/Jakarta"
 """The SOP's zone, whatever the site's is."""
 AUDIT_VENDORS = "audit-vendors"
+HEALTH_CHECK = "health-check"
 SITE_FILE = "the site file"
 
 
 def appointments(site: Site) -> tuple[Appointment, ...]:
     """What the SOP expects every week, then what the site adds; a site's own with the same name takes its place."""
     own = {scheduled.name: _of(scheduled) for scheduled in site.appointments}
-    found = {appointment.name: appointment for appointment in (_update(site.limits.database), _AUDIT)}
+    found = {appointment.name: appointment for appointment in (_update(site.limits.database), _AUDIT, _HEALTH)}
     return tuple((found | own).values())
 
 
@@ -70,6 +71,11 @@ _AUDIT = Appointment(
     AUDIT_VENDORS, AUDIT_VENDORS, ClauseId.PMT_2_2, Window(frozenset({1}), begin=time(9), end=time(12), zone=WIB)
 )
 """Weekly, at an hour at which vendors are busy: their answers at night would flatter them."""
+
+_HEALTH = Appointment(
+    HEALTH_CHECK, HEALTH_CHECK, ClauseId.PMT, Window(frozenset({7}), begin=time(1), end=time(5), zone=WIB)
+)
+"""The night before the update of the database: what it finds can still hold that."""
 
 
 def _of(scheduled: ScheduledRunbook) -> Appointment:

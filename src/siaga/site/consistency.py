@@ -27,7 +27,7 @@ def problems(document: Document) -> Iterator[str]:
 def _names_given_twice(document: Document) -> Iterator[str]:
     nodes = [node for region in _tables(document, "regions") for node in _tables(region, "nodes")]
     servers = [server for _, server in _servers(document)]
-    own = [(kind, _tables(document, kind)) for kind in ("regions", "vendors", "appointments", "gates")]
+    own = [(kind, _tables(document, kind)) for kind in ("regions", "vendors", "appointments", "gates", "notifications")]
     for kind, tables in (*own, ("nodes", nodes), ("servers", servers)):
         for name, count in Counter(_texts(tables, "name")).items():
             if count > 1:

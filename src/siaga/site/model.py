@@ -15,6 +15,8 @@ from pydantic_core import PydanticCustomError
 from siaga.site.consistency import problems
 from siaga.site.controller import ControllerSettings
 from siaga.site.fields import Address, Name, Strict, Text, Url
+from siaga.site.health import HealthSettings
+from siaga.site.notifications import Heartbeat, NotificationRoute, Regulator
 from siaga.site.schedule import ChangeCalendar, ChangeFreeze, Gate, ModesMax, ScheduledRunbook
 from siaga.sop.limits import Limits
 
@@ -93,6 +95,10 @@ class Site(Strict):
     freezes: tuple[ChangeFreeze, ...] = ()
     change_calendar: ChangeCalendar | None = None
     gates: tuple[Gate, ...] = ()
+    health: HealthSettings = HealthSettings()
+    notifications: tuple[NotificationRoute, ...] = ()
+    heartbeat: Heartbeat | None = None
+    regulator: Regulator | None = None
     modes_max: ModesMax = {}
     """The highest mode a clause may ever be moved to; moving it is an approved act, never a line in a file."""
 

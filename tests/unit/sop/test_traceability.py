@@ -16,8 +16,10 @@ ROOT = Path(__file__).parents[3]
 PAGES = ROOT / "docs" / "sop"
 
 MACHINERY = {
+    ClauseId.ZDT_1: "uptime",
     ClauseId.ZDT_1_1A: "traffic",
     ClauseId.ZDT_1_1B: "sessions",
+    ClauseId.PMT: "health",
     ClauseId.DRP_3_2B: "ledger",
     ClauseId.SUM: "evidence",
 }

@@ -1,0 +1,1 @@
+"""What uptime costs: `python -m benchmarks.uptime`."""

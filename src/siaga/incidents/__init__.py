@@ -1,0 +1,1 @@
+"""Incidents (ZDT-1): levels, timelines, and telling people."""

@@ -1,0 +1,169 @@
+"""The book of slices: what is settled, what of it is on disk, what people said about it, and the months' figures."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from siaga.errors import BadInput, Unreachable
+from siaga.evidence.model import Evidence, Record
+from siaga.sop.clauses import ClauseId
+from siaga.sop.limits import UptimeLimits
+from siaga.uptime import burn, months
+from siaga.uptime.model import Reclassification, Slice, State
+from siaga.uptime.months import Month, MonthFigures
+from siaga.uptime.store import SliceStore
+from siaga.uptime.timeline import overlay
+
+_log = structlog.get_logger()
+
+
+class Book:
+    """The store, and in memory what is not in it yet."""
+
+    def __init__(self, store: SliceStore, evidence: Evidence, limits: UptimeLimits) -> None:
+        """The store is open."""
+        self._store = store
+        self._evidence = evidence
+        self._limits = limits
+        self._unsaved: tuple[Slice, ...] = ()
+        self._saving: tuple[Slice, ...] = ()
+        self.bad: tuple[Slice, ...] = ()
+        """Bad slices as far back as the burn rates look."""
+        self.began_ms: int | None = None
+        self.settled_ms = 0
+        """Up to here the figures speak."""
+        self.trouble = ""
+        """Why slices are not on disk; empty while they are."""
+
+    async def open(self, history: Sequence[Mapping[str, Any]], now_ms: int) -> None:
+        """Take in what the evidence says, its records `uptime.*` in order.
+
+        It is the master of what people said and of when the site began: a store that was lost does not make the time
+        before it disappear, it becomes unknown.
+        """
+        for record in history:
+            if record["kind"] == "uptime.began":
+                await asyncio.to_thread(self._store.begin, int(record["figures"]["began_ms"]))
+            elif record["kind"] == "uptime.reclassified":
+                await asyncio.to_thread(self._store.reclassify, _word(record))
+        self.began_ms = await asyncio.to_thread(self._store.began_ms)
+        self.settled_ms = now_ms
+        found = await asyncio.to_thread(self._store.slices, now_ms - burn.LOOK_BACK_S * 1000, now_ms)
+        self.bad = tuple(each for each in found if each.state is State.BAD)
+
+    async def begin(self, moment_ms: int) -> Record:
+        """The site was served for the first time; the record that says so."""
+        await asyncio.to_thread(self._store.begin, moment_ms)
+        self.began_ms = moment_ms
+        reason = f"the site was first served at {months.iso(moment_ms)}"
+        return Record("uptime.began", "controller", ClauseId.ZDT_1, reason, {"began_ms": moment_ms})
+
+    def keep(self, slices: Sequence[Slice], settled_ms: int) -> None:
+        """Take in what is settled; `save` puts it on disk."""
+        self.settled_ms = settled_ms
+        self._unsaved = overlay(self._unsaved, slices)
+        bad = overlay(self.bad, tuple(each for each in slices if each.state is State.BAD))
+        self.bad = tuple(each for each in bad if each.end_ms > settled_ms - burn.LOOK_BACK_S * 1000)
+
+    async def save(self) -> None:
+        """Put on disk what is not there yet; what the disk refuses is kept for the next time."""
+        self._saving, self._unsaved = self._unsaved, ()
+        try:
+            await asyncio.to_thread(self._store.record, self._saving)
+        except sqlite3.Error as error:
+            self._unsaved = overlay(self._saving, self._unsaved)
+            why = f"the slices can't be kept: {error}"
+            if why != self.trouble:
+                _log.error(why)
+            self.trouble = why
+        else:
+            self.trouble = ""
+        finally:
+            self._saving = ()
+
+    async def close(self) -> None:
+        """Put the rest on disk and let go of it."""
+        await self.save()
+        await asyncio.to_thread(self._store.close)
+
+    async def figures(self, month: Month) -> MonthFigures:
+        """A month in figures; BadInput for one that is to come, Unreachable where the disk does not answer."""
+        if month.begin_ms > self.settled_ms:
+            raise BadInput(
+                f"month: found {month}, expected at most the running one", hint="Nothing is known of what is to come."
+            )
+        # Taken before the store is read: what is saved in between is then seen twice, not never.
+        in_memory = overlay(self._saving, self._unsaved)
+        try:
+            return await asyncio.to_thread(self._figures, month, in_memory, self.settled_ms)
+        except sqlite3.Error as error:
+            raise Unreachable(
+                f"the slices can't be read: {error}", hint="Look at the disk of the controller."
+            ) from error
+
+    def burn_rates(self) -> dict[str, float]:
+        """How many times faster than allowed the budget is used up, by window."""
+        return {
+            burn.named(window_s): round(burn.burn_rate(self.bad, self.settled_ms, window_s, self._limits), 4)
+            for window_s in burn.WINDOWS_S
+        }
+
+    async def reclassify(self, begin: datetime, end: datetime, state: State, reason: str, actor: str) -> dict[str, Any]:
+        """Have a past stretch count as something else: into the evidence first, then into the figures."""
+        begin_ms, end_ms = _ms(begin), _ms(end)
+        self._check(begin_ms, end_ms)
+        stated = {"begin_ms": begin_ms, "end_ms": end_ms, "as": str(state)}
+        number = await self._evidence.append(Record("uptime.reclassified", actor, ClauseId.ZDT_1, reason, stated))
+        # Should the store fail here, the next start takes the word from the evidence.
+        word = Reclassification(begin_ms, end_ms, state, actor, reason, number)
+        await asyncio.to_thread(self._store.reclassify, word)
+        return {**stated, "record": number, "month": (await self.figures(Month.holding(begin_ms))).to_document()}
+
+    def _check(self, begin_ms: int, end_ms: int) -> None:
+        begin, end = months.iso(begin_ms), months.iso(end_ms)
+        if begin_ms >= end_ms:
+            raise BadInput(f"from: found {begin}, expected a moment before {end}", hint="Nothing was changed.")
+        if end_ms > self.settled_ms:
+            raise BadInput(
+                f"to: found {end}, expected a moment that is past, at most {months.iso(self.settled_ms)}",
+                hint="Only what was measured can be re-classified; repeat it when the time is over.",
+            )
+        if self.began_ms is None or begin_ms < self.began_ms:
+            since = "it never was" if self.began_ms is None else months.iso(self.began_ms)
+            raise BadInput(
+                f"from: found {begin}, expected a moment since the site is served ({since})",
+                hint="Time before the site existed is not counted.",
+            )
+
+    def _figures(self, month: Month, in_memory: Sequence[Slice], until_ms: int) -> MonthFigures:
+        kept = overlay(self._store.slices(month.begin_ms, month.end_ms), in_memory)
+        return months.figures(
+            month,
+            kept,
+            self._store.reclassifications(),
+            began_ms=self.began_ms,
+            now_ms=until_ms,
+            limits=self._limits,
+        )
+
+
+def _word(record: Mapping[str, Any]) -> Reclassification:
+    figures = record["figures"]
+    return Reclassification(
+        int(figures["begin_ms"]),
+        int(figures["end_ms"]),
+        State(figures["as"]),
+        record["actor"],
+        record["reason"],
+        int(record["number"]),
+    )
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
