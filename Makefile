@@ -49,6 +49,7 @@ soak: setup ## the long fault campaigns; their last results are in docs/soak.md
 	$(BIN)/python -m benchmarks.journal --soak 10 --keep
 	$(BIN)/python -m benchmarks.ledger.faults
 	$(BIN)/python -m benchmarks.soak
+	$(BIN)/python -m benchmarks.minutes
 
 docs: setup ## regenerate the pages under docs/sop
 	$(BIN)/python -m siaga.sop.pages docs/sop

@@ -1,6 +1,6 @@
 """The long campaign of drills: every drill, many rounds, on one platform that lives through all of them.
 
-`python -m benchmarks.soak --rounds 10` writes docs/soak.md: medians and the worst of each figure, and
+`python -m benchmarks.soak --rounds 10` writes a section of docs/soak.md: medians and the worst of each figure, and
 how often each drill held. Control runs stand beside; these machines are noisy.
 """
 
@@ -18,9 +18,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.page import write_section
 from siaga.drills.catalogue import DRILLS
 
-PAGE = Path(__file__).parents[1] / "docs/soak.md"
 FIGURES = ("divert_s", "errors", "slow_answers", "latency_p99_ms", "lost", "doubled")
 DEADLINE_S = 600
 
@@ -41,7 +41,7 @@ def main() -> int:
             ]
         finally:
             _siaga(["down", "--purge"], environment)
-    PAGE.write_text(_page(results, arguments.rounds, arguments.seconds))
+    write_section("Drills", _lines(results, arguments.rounds, arguments.seconds))
     return int(any(r["figures"]["lost"] or r["figures"]["doubled"] for r in results))
 
 
@@ -59,12 +59,10 @@ def _drill(name: str, seconds: float, environment: dict[str, str]) -> Any:
     return result
 
 
-def _page(results: Sequence[Any], rounds: int, seconds: float) -> str:
+def _lines(results: Sequence[Any], rounds: int, seconds: float) -> list[str]:
     lines = [
-        "# Soak: the last campaign of drills",
-        "",
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores shared with everything, 300 requests/s, rounds: {rounds}"
-        f", {seconds:g} s of control run and of fault each. Median (worst). `make soak` writes this page.",
+        f", {seconds:g} s of control run and of fault each. Median (worst). `python -m benchmarks.soak`",
         "",
         "| drill | held | " + " | ".join(FIGURES) + " | control: errors, slow |",
         "|---|---|" + "---|" * (len(FIGURES) + 1),
@@ -75,7 +73,7 @@ def _page(results: Sequence[Any], rounds: int, seconds: float) -> str:
         noise = ", ".join(_cell([r["control"].get(figure) for r in mine]) for figure in ("errors", "slow_answers"))
         held = sum(r["holds"] for r in mine)
         lines.append(f"| {drill.name} | {held} of {len(mine)} | " + " | ".join(cells) + f" | {noise} |")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _cell(values: Sequence[float | None]) -> str:

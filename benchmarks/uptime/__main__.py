@@ -20,12 +20,10 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
-
+from benchmarks.uptime.platform import serve
 from siaga.evidence.model import Record
 from siaga.sop.limits import Limits
 from siaga.uptime.counters import EnvoyCounters
@@ -69,8 +67,9 @@ class _Quiet:
 
 async def _probes(seconds: float) -> dict[str, float]:
     ours, theirs = multiprocessing.Pipe()
-    platform = multiprocessing.get_context("spawn").Process(target=_platform, args=(theirs,))
+    platform = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs, REGIONS))
     platform.start()
+    theirs.close()
     address = ours.recv()
     quiet = _Quiet()
     with tempfile.TemporaryDirectory() as directory:
@@ -110,45 +109,6 @@ async def _cores(service: UptimeService, seconds: float) -> float:
 def _used_s() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
-
-
-def _platform(pipe: Connection) -> None:
-    asyncio.run(_serve(pipe))
-
-
-async def _serve(pipe: Connection) -> None:
-    numbers: dict[str, int] = {}
-    failing = asyncio.Event()
-    answered = 0
-
-    async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        nonlocal answered
-        answered += 1
-        if request.path == "/stats":
-            # As long as Envoy's own page for three regions.
-            lines = [f"http.front-{region}.downstream_rq_{n}xx: {answered}" for region in REGIONS for n in (2, 3, 4)]
-            return web.Response(text="\n".join(lines))
-        if failing.is_set():
-            return web.json_response({"error": "outage"}, status=503)
-        content: dict[str, Any] = json.loads(await request.read() or b"{}")
-        if request.path in ("/login", "/register"):
-            number = numbers.setdefault(content["name"], len(numbers) + 1)
-            welcome = web.json_response({"account": number})
-            welcome.set_cookie("session", str(number))
-            return welcome
-        if request.path == "/transfer":
-            return web.json_response({"state": "done", "amount": content["amount"]})
-        account = int(request.cookies.get("session", "0"))
-        return web.json_response({"account": account, "balance": 1000, "stale": False})
-
-    runner = web.ServerRunner(web.Server(answer))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    pipe.send(f"{host}:{port}")
-    while await asyncio.to_thread(pipe.recv) != "end":
-        failing.set()
-    await runner.cleanup()
 
 
 # Stores -----------------------------------------------------------------------------------------------------

@@ -22,7 +22,9 @@ app = App(
 # By name: importing them all takes longer than most of them do.
 for name in ("up", "down", "status"):
     app.command(f"siaga.cli.platform:{name}", name=name)
-for name in ("sop", "traffic", "sessions", "runs", "calendar", "approvals", "evidence", "state", "journal", "ledger"):
+for name in ("sop", "traffic", "sessions", "uptime", "incidents", "health", "runs", "calendar", "approvals"):
+    app.command(f"siaga.cli.{name}:app", name=name)
+for name in ("evidence", "state", "journal", "ledger"):
     app.command(f"siaga.cli.{name}:app", name=name)
 for name in ("drill", "report"):
     app.command(f"siaga.cli.{name}:{name}", name=name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -82,6 +81,5 @@ async def _shown(address: str, postgres: bool) -> x509.Certificate:
         secured: Any = writer.get_extra_info("ssl_object")
         return x509.load_der_x509_certificate(secured.getpeercert(binary_form=True))
     finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+        # Not closed in good order: a listener that hangs in its handshake would make us wait for that too.
+        writer.transport.abort()

@@ -189,7 +189,7 @@ class IncidentsService:
 
     def _note_change(self, change: Change) -> None:
         log = _log.warning if change.incident.level is Level.CRITICAL else _log.info
-        log(change.reason, incident=change.incident.id, change=str(change.kind), level=change.incident.level.label)
+        log(change.reason, incident=change.incident.id, change=str(change.kind), label=change.incident.level.label)
         if change.kind is ChangeKind.RESOLVED:
             self._unarchived = (*self._unarchived, change.incident)
         if worth_recording(change, len(self._unrecorded)):

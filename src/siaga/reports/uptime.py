@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -46,7 +46,7 @@ def _read(store: SliceStore, month: Month, now: datetime, limits: UptimeLimits) 
     asked = months.Month(month.year, month.number)
     slices, words = store.slices(asked.begin_ms, asked.end_ms), store.reclassifications()
     found = months.figures(
-        asked, slices, words, began_ms=store.began_ms(), now_ms=_until_ms(store.last(), now), limits=limits
+        asked, slices, words, began_ms=store.began_ms(), now_ms=_until_ms(slices, now), limits=limits
     )
     if found.uptime_percent is None:
         return None, found.why
@@ -54,11 +54,11 @@ def _read(store: SliceStore, month: Month, now: datetime, limits: UptimeLimits) 
     return _month(found, tuple(_day(day, said) for day in month.days)), ""
 
 
-def _until_ms(last: Slice | None, now: datetime) -> int:
+def _until_ms(slices: Sequence[Slice], now: datetime) -> int:
     """Up to where the figures speak."""
-    now_ms = _ms(now)
-    unsaved_ms = int(UNSAVED / timedelta(milliseconds=1))
-    return last.end_ms if last is not None and now_ms - unsaved_ms < last.end_ms <= now_ms else now_ms
+    now_ms, unsaved_ms = _ms(now), int(UNSAVED / timedelta(milliseconds=1))
+    last_ms = slices[-1].end_ms if slices else 0
+    return last_ms if now_ms - unsaved_ms < last_ms <= now_ms else now_ms
 
 
 def _month(found: MonthFigures, days: tuple[DayUptime, ...]) -> UptimeMonth:

@@ -75,7 +75,7 @@ _AUDIT = Appointment(
 _HEALTH = Appointment(
     HEALTH_CHECK, HEALTH_CHECK, ClauseId.PMT, Window(frozenset({7}), begin=time(1), end=time(5), zone=WIB)
 )
-"""The night before the update of the database: what it finds can still hold that."""
+"""Days before the update of the database: what it finds can still hold that."""
 
 
 def _of(scheduled: ScheduledRunbook) -> Appointment:

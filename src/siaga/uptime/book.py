@@ -41,8 +41,8 @@ class Book:
         self.trouble = ""
         """Why slices are not on disk; empty while they are."""
 
-    async def open(self, history: Sequence[Mapping[str, Any]], now_ms: int) -> None:
-        """Take in what the evidence says, its records `uptime.*` in order.
+    async def open(self, history: Sequence[Mapping[str, Any]], now_ms: int) -> tuple[Slice, ...]:
+        """Take in what the evidence says, its records `uptime.*` in order; the slices of the last days.
 
         It is the master of what people said and of when the site began: a store that was lost does not make the time
         before it disappear, it becomes unknown.
@@ -56,6 +56,7 @@ class Book:
         self.settled_ms = now_ms
         found = await asyncio.to_thread(self._store.slices, now_ms - burn.LOOK_BACK_S * 1000, now_ms)
         self.bad = tuple(each for each in found if each.state is State.BAD)
+        return found
 
     async def begin(self, moment_ms: int) -> Record:
         """The site was served for the first time; the record that says so."""

@@ -166,7 +166,10 @@ class Reclassification:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Users were not served: from its first bad moment on, and again whenever something about it changes."""
+    """Users were not served, confirmed: told at once, and again whenever something about it changes.
+
+    A single journey that failed once is bad time of its month, and no outage that is told.
+    """
 
     onset_ms: int
     ended_ms: int | None

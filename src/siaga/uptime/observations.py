@@ -98,12 +98,9 @@ class Observations:
         return decide.judge_site(regions, self.shares, self.blinds, begin_ms, now_ms)
 
     def _track(self, slices: Sequence[Slice]) -> bool:
-        """Follow the outage; a blip that the counters may still refute is not told yet."""
-        believed = [
-            each for each in slices if each.state is not State.BAD or each.confirmed or each.end_ms <= self.settled_ms
-        ]
+        """Follow the outage."""
         before = self.outage if self.outage is None or self.outage.ended_ms is None else None
-        self.outage = track(before, believed, self._told_until_ms)
+        self.outage = track(before, slices, self._told_until_ms)
         if self.outage is not None and self.outage.ended_ms is not None:
             self._told_until_ms = self.outage.ended_ms
         return _told(self.outage) != _told(before)

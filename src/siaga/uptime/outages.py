@@ -21,6 +21,8 @@ def track(current: Outage | None, slices: Sequence[Slice], since_ms: int) -> Out
     """
     bad = [each for each in slices if each.state is State.BAD and each.end_ms > since_ms]
     if current is None:
+        # One request that failed once counts in the minutes; it wakes nobody.
+        bad = [each for each in bad if each.confirmed]
         if not bad:
             return None
         current = _begun(bad[0])

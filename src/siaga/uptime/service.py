@@ -27,7 +27,7 @@ from siaga.uptime.lanes import Lanes
 from siaga.uptime.model import BurnAlert, Change, Count, Outage, Slice, State, Trip
 from siaga.uptime.months import Month, MonthFigures
 from siaga.uptime.observations import Observations
-from siaga.uptime.outages import listed
+from siaga.uptime.outages import listed, track
 from siaga.uptime.outbox import Outbox
 from siaga.uptime.store import SliceStore
 
@@ -82,12 +82,11 @@ class UptimeService:
         """Go on where the last controller stopped; `history` is every record `uptime.*` of the evidence, in order."""
         self._timeline = Timeline.begin(self._clock())
         now_ms = self._now_ms
-        await self._book.open(history, now_ms)
+        recorded = await self._book.open(history, now_ms)
         self._observations.began_ms = self._book.began_ms
         self._observations.look_from(now_ms)
-        last = listed(self._book.bad)[-1:]
-        if last and now_ms - last[0].bad_until_ms <= RESUMED_MS:
-            outage = replace(last[0], ended_ms=None)
+        outage = _under_way(recorded, now_ms)
+        if outage is not None:
             self._observations.outage = outage
             self._news.put(outage)
         await self._refresh_figures()
@@ -269,6 +268,15 @@ class UptimeService:
     async def _refresh_figures(self) -> None:
         self._figured_ms = self._now_ms
         self._figures = await self._book.figures(Month.holding(self._book.settled_ms))
+
+
+def _under_way(recorded: Sequence[Slice], now_ms: int) -> Outage | None:
+    """The outage that had not ended when the last controller stopped, a moment ago."""
+    last = listed(each for each in recorded if each.confirmed)[-1:]
+    if not last or now_ms - last[0].bad_until_ms > RESUMED_MS:
+        return None
+    outage = track(replace(last[0], ended_ms=None), recorded, since_ms=0)
+    return outage if outage is not None and outage.ended_ms is None else None
 
 
 def _due(now_ms: int, last_ms: int, interval_ms: int) -> bool:

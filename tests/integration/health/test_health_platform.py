@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import UTC, datetime
 
 import pytest
-from platform_under_test import Platform
+from platform_under_test import Platform, eventually
 
 from siaga.controller import health_wiring
 from siaga.evidence.model import Record
+from siaga.health import checksums
 from siaga.health.model import Kind, Verdict
 from siaga.health.service import HealthService
 from siaga.hosts.local import LocalHost
@@ -29,12 +31,17 @@ class Unwritten:
         self.records.append(record)
 
 
+WALK = checksums.Walk
+
+
 @pytest.fixture
 def health(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> HealthService:
     monkeypatch.setenv("SIAGA_HOME", str(platform.home))
     layout = lifecycle.required(account.home())
     pids = {name: pid for name, pid in platform.pids().items() if pid is not None}
     monkeypatch.setattr(health_wiring, "FILE_NAME", "health-of-a-test.db")
+    # Waiting for the next ordinary checkpoint takes minutes, and nobody is disturbed here.
+    monkeypatch.setattr(checksums, "Walk", functools.partial(WALK, checkpoint="fast"))
     return health_wiring.put_together(layout, LocalHost(), Unwritten(), lambda: pids)
 
 
@@ -54,3 +61,28 @@ async def test_every_part_of_a_running_platform_is_read(health: HealthService) -
     assert any(slot.startswith("transactions-1/") for slot in slots)
     limited = (Kind.CONNECTIONS, Kind.POOLER_CLIENTS, Kind.SESSION_CLIENTS, Kind.FILE_DESCRIPTORS)
     assert [r.why for r in readings if r.observation.kind in limited and r.verdict is not Verdict.OK] == []
+
+
+@pytest.mark.clause("PMT")
+async def test_the_data_of_every_database_server_is_walked_through(health: HealthService) -> None:
+    readings = await health.scrub(datetime.now(UTC))
+    assert {r.observation.subject for r in readings} == {"transactions-1", "transactions-2", "history-1"}
+    assert [r.why for r in readings if r.verdict is not Verdict.OK] == []
+
+
+@pytest.mark.clause("PMT")
+def test_the_controller_reads_when_asked_and_the_clause_says_what_was_read(platform: Platform) -> None:
+    checked = platform.siaga("health", "check", "--json")
+    # PgBouncer's end of life is never known, so it can't be 0.
+    assert checked.code in (1, 3), checked.stderr
+    assert checked.document["counts"]["ok"] > 20
+    shown = platform.siaga("health", "--json").document["readings"]
+    read = checked.document["readings"]
+    assert {(one["kind"], one["subject"]) for one in shown} == {(one["kind"], one["subject"]) for one in read}
+
+    def disks() -> object:
+        clauses = platform.siaga("sop", "--json").document["clauses"]
+        [clause] = [each for each in clauses if each["clause"] == "PMT"]
+        return [part for part in clause["parts"] if part["part"] == "disks" and part["figure"]]
+
+    eventually(disks, "`siaga sop` shows the disks")

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from incident_receivers import receiver
 from incident_service import Log, by_apprise, outage, pagerduty, service, until
-from receivers import receiver
 
 from siaga.errors import Refused
 from siaga.incidents.model import Level
@@ -128,7 +128,13 @@ async def test_closed_at_pagerduty_while_it_lasts_is_opened_again_there(tmp_path
 async def test_what_was_declared_before_a_kill_is_told_after_it_by_the_same_key(tmp_path: Path) -> None:
     async with receiver(None) as there:
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _DECLARES, str(tmp_path), there.url, str(Path(__file__).parent), env=dict(os.environ)
+            sys.executable,
+            "-c",
+            _DECLARES,
+            str(tmp_path),
+            there.url,
+            str(Path(__file__).parents[1]),
+            env=dict(os.environ),
         )
         try:
             await there.until(lambda heard: len(heard) == 1)

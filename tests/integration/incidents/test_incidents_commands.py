@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -39,10 +41,17 @@ def controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     while not server.started:
         assert time.monotonic() < deadline, "the server did not start"
         time.sleep(0.02)
+    # What the controller logs belongs to its own process, not to the command's answer.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     monkeypatch.setattr(ask, "_client", lambda: ControllerClient([socket]))
     yield
     server.should_exit = True
     thread.join(DEADLINE_S)
+    structlog.reset_defaults()
+
+
+def _ana(_: Request) -> str:
+    return "ana"
 
 
 def _api(directory: Path) -> FastAPI:
@@ -67,7 +76,7 @@ def _api(directory: Path) -> FastAPI:
         return JSONResponse(content, 409)
 
     account = Account(service, records, embedded(), now)
-    api.include_router(create_router(service, account, lambda request: "ana", routes=[], secret=secret))
+    api.include_router(create_router(service, account, _ana, routes=[], secret=secret))
     return api
 
 

@@ -54,8 +54,9 @@ def evidence(tmp_path: Path) -> SignedEvidence:
 @pytest.fixture
 def siaga(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Siaga:
     def run(*arguments: object) -> Said:
-        places = ("--directory", tmp_path / "state/evidence", "--output", tmp_path)
-        monkeypatch.setattr(sys, "argv", ["siaga", "report", *map(str, (*places, *arguments))])
+        output = () if "--output" in arguments else ("--output", tmp_path)
+        words = ("report", "--directory", tmp_path / "state/evidence", *output, *arguments)
+        monkeypatch.setattr(sys, "argv", ["siaga", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
             main()
         captured = capsys.readouterr()

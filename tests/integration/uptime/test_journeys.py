@@ -203,7 +203,7 @@ async def _page(request: web.BaseRequest) -> web.StreamResponse:
         (_endless, "balance: answered with more than 65536 bytes"),
         (_page, "balance: answered 200 with something that is no JSON object"),
         (_says({"error": "database outage"}), "balance: answered 200 with an error inside"),
-        (_says({"account": 1, "balance": 5, "stale": True}), "balance: answered with an old balance"),
+        (_says({"account": 2, "balance": 5, "stale": True}), "balance: answered with an old balance"),
         (_says({"account": 77, "balance": 5, "stale": False}), "balance: answered with somebody else's account"),
         (_says({"account": 1, "stale": False}), "balance: answered 200 without `balance`"),
         (_says([1, 2]), "balance: answered 200 with something that is no JSON object"),

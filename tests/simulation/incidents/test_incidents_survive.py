@@ -206,7 +206,7 @@ class World:
 
 
 @pytest.mark.clause("ZDT-1")
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 async def test_weeks_of_trouble_and_kills_lose_nothing(tmp_path: Path, seed: int) -> None:
     await live(tmp_path, seed)
 
@@ -250,7 +250,9 @@ async def live(directory: Path, seed: int) -> None:
         for route in ROUTES:
             heard = [message for message in world.phones[route.name].heard if message.incident == id_]
             if route.level_min <= worst and route.after_s == 0:
-                assert max(message.level for message in heard) >= worst, f"{route.name} never heard of {id_}"
+                assert max((message.level for message in heard), default=0) >= worst, (
+                    f"{route.name} never heard of {id_}"
+                )
             if heard:
                 assert heard[-1].event is Event.RESOLVED, f"{route.name} never heard the end of {id_}"
                 assert {message.dedup_key for message in heard} == {f"siaga/sim/{id_}"}

@@ -175,6 +175,19 @@ def test_it_is_repeated_while_nobody_acknowledges() -> None:
     assert events(planned(found, [ON_CALL], threads, 900.0, {"on-call": 900.0})["on-call"]) == [Event.REMINDER]
 
 
+def test_what_comes_back_is_told_again_ever_more_seldom() -> None:
+    book, found = incident()
+    threads = sent(planned(found, [ON_CALL]))
+    told = []
+    for flaps in range(1, 17):
+        book = book.having(replace(found, flaps=flaps))
+        threads = planned(book.open[found.id], [ON_CALL], threads)
+        if events(threads["on-call"]) == [Event.RETURNED]:
+            told.append(flaps)
+        sent(threads)
+    assert told == [1, 2, 4, 8, 16]
+
+
 def test_waits_grow_and_never_end() -> None:
     failed = Outcome(Verdict.FAILED)
     assert [retry_s(n, failed) for n in (1, 2, 3, 8, 9, 1000)] == [1.0, 2.0, 5.0, 300.0, 300.0, 300.0]
@@ -186,7 +199,7 @@ def test_a_busy_route_is_given_the_time_it_asks_for_up_to_a_bound() -> None:
 
 
 def test_a_refusal_is_not_hammered() -> None:
-    assert retry_s(1, Outcome(Verdict.REFUSED)) == 300.0
+    assert [retry_s(n, Outcome(Verdict.REFUSED)) for n in (1, 5, 6, 100)] == [30.0, 30.0, 60.0, 300.0]
 
 
 @given(st.sampled_from(Event))

@@ -38,6 +38,7 @@ class World:
     wall_ms: int = START_MS
     steady_ms: int = 50_000
     up: dict[str, bool] = field(default_factory=lambda: {"sgp": True, "fra": True})
+    failing_once: bool = False
     ours: bool = False
     """Journeys say nothing."""
     answered: int = 0
@@ -98,8 +99,9 @@ class _Told:
         self.world.kinds.append(kind)
         if self.world.ours:
             return Attempt(Outcome.INCONCLUSIVE, None, "ours")
-        if self.world.up[self.region]:
+        if self.world.up[self.region] and not self.world.failing_once:
             return Attempt(Outcome.OK)
+        self.world.failing_once = False
         return Attempt(Outcome.FAILED, Step.BALANCE, "balance: answered 503")
 
     async def close(self) -> None:
@@ -181,8 +183,17 @@ async def test_hard_down_is_told_within_three_seconds_of_the_first_failure_and_o
     assert hard[0][0] - hard[0][1].onset_ms <= 2_600
     assert hard[0][1].regions == ("fra",)
     assert hard[0][1].share_ppm == 500_000
-    # Confirmed, hard down: nothing else changed.
+    # Told when it was confirmed, and when it was hard down: nothing else changed.
     assert len(told) == 2
+
+
+async def test_one_failed_journey_counts_in_the_minutes_and_wakes_nobody(world: World, service: UptimeService) -> None:
+    await live(world, service, 20)
+    world.failing_once = True
+    await live(world, service, 20)
+    assert 0 < (await service.figures()).bad_ms <= 1_200
+    assert world.news == []
+    assert len((await service.figures()).outages) == 1
 
 
 async def test_while_it_fails_it_is_asked_four_times_a_second(world: World, service: UptimeService) -> None:
@@ -305,6 +316,20 @@ async def test_an_outage_goes_on_over_a_restart(world: World, service: UptimeSer
     await again.close()
     assert world.outages[0].onset_ms == world.outages[-1].onset_ms == onset_ms
     assert world.outages[-1].ended_ms is not None
+
+
+async def test_an_outage_that_had_ended_is_not_told_again_after_a_restart(world: World, service: UptimeService) -> None:
+    await live(world, service, 20)
+    world.up = {"sgp": False, "fra": False}
+    await live(world, service, 5)
+    world.up = {"sgp": True, "fra": True}
+    await live(world, service, 15)
+    world.news.clear()
+    again = world.service()
+    await again.open(())
+    await live(world, again, 15)
+    await again.close()
+    assert world.outages == []
 
 
 async def test_a_lost_store_makes_the_time_before_it_unknown_and_never_up(world: World, service: UptimeService) -> None:

@@ -17,6 +17,7 @@ class Event(StrEnum):
     OPENED = "opened"
     RAISED = "raised"
     LOWERED = "lowered"
+    RETURNED = "returned"
     REMINDER = "reminder"
     ACKNOWLEDGED = "acknowledged"
     RESOLVED = "resolved"
@@ -67,6 +68,7 @@ def _lines(incident: Incident, event: Event, site: str) -> list[str]:
     said = {
         Event.ACKNOWLEDGED: f"{incident.acknowledged_by} looks after it.",
         Event.RESOLVED: f"Resolved by {incident.resolved_by}: {incident.resolved_reason}",
+        Event.RETURNED: f"It had ended and is back, time {incident.flaps}.",
         Event.REMINDER: "Nobody has acknowledged it yet.",
     }
     lines = [

@@ -23,15 +23,15 @@ SEVERITIES: Mapping[RouteKind, Mapping[Level, str]] = {
 
 RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """Waits after each failed attempt; the last one goes on for ever."""
-REFUSED_RETRY_S = 300.0
-"""What was refused is wrong and stays wrong until somebody changes it; somebody may."""
+REFUSED_RETRY_S = 30.0
+"""At least: what was refused stays wrong until somebody changes it, and somebody may at any time."""
 BUSY_RETRY_S_MAX = 300.0
 """However long a route asks us to wait."""
 FAILING = 3
 """A route that failed this often in a row hands over to the next step of the escalation."""
 
 
-_OF_LEVEL = frozenset({Event.OPENED, Event.RAISED, Event.LOWERED, Event.REMINDER})
+_OF_LEVEL = frozenset({Event.OPENED, Event.RAISED, Event.LOWERED, Event.RETURNED, Event.REMINDER})
 
 
 class Verdict(StrEnum):
@@ -65,6 +65,8 @@ class Thread:
     incident: str
     told_level: int = 0
     """The last one queued; 0 when nothing ever was."""
+    told_flaps: int = 0
+    """How often it had come back when that was last queued."""
     acknowledged: bool = False
     resolved: bool = False
     queue: tuple[Message, ...] = ()
@@ -136,7 +138,7 @@ def plan(
         reminder = not answered and since_told_s.get(route.name, 0.0) >= route.repeat_s
         new = old
         for event in _missing(old, incident, reminder=reminder):
-            new = queued(new, compose(incident, event, site, now))
+            new = queued(new, compose(incident, event, site, now), incident.flaps)
         if new is not old:
             changed[route.name] = new
     return changed
@@ -150,6 +152,8 @@ def _missing(thread: Thread, incident: Incident, *, reminder: bool) -> list[Even
         found.append(Event.OPENED)
     elif thread.told_level != incident.level:
         found.append(Event.RAISED if incident.level > thread.told_level else Event.LOWERED)
+    elif _tells_return(thread, incident):
+        found.append(Event.RETURNED)
     elif reminder and not thread.queue:
         found.append(Event.REMINDER)
     if incident.acknowledged_at is not None and not thread.acknowledged:
@@ -159,8 +163,14 @@ def _missing(thread: Thread, incident: Incident, *, reminder: bool) -> list[Even
     return found
 
 
-def queued(thread: Thread, message: Message) -> Thread:
-    """The thread with one more message to send."""
+def _tells_return(thread: Thread, incident: Incident) -> bool:
+    """The first returns are told, then each that doubles their number: what flaps must not become noise."""
+    returns = incident.flaps
+    return returns > thread.told_flaps and returns >= 2 * thread.told_flaps and incident.mitigated_at is None
+
+
+def queued(thread: Thread, message: Message, flaps: int = 0) -> Thread:
+    """The thread with one more message to send; `flaps` is how often its incident has come back."""
     # The first may be on its way; of what waits behind it only the newest word on the level is worth sending.
     said_again = message.event in _OF_LEVEL
     behind = tuple(m for m in thread.queue[1:] if not (said_again and m.event in _OF_LEVEL))
@@ -168,6 +178,7 @@ def queued(thread: Thread, message: Message) -> Thread:
         thread,
         queue=(*thread.queue[:1], *behind, message),
         told_level=int(message.level),
+        told_flaps=max(thread.told_flaps, flaps),
         acknowledged=message.event is Event.ACKNOWLEDGED or (thread.acknowledged and message.event is not Event.RAISED),
         resolved=message.event is Event.RESOLVED,
     )
@@ -185,9 +196,9 @@ def after(thread: Thread, outcome: Outcome) -> Thread:
 
 def retry_s(attempts: int, outcome: Outcome) -> float:
     """How long to wait after the failed attempt of this number, the first being 1."""
-    if outcome.verdict is Verdict.REFUSED:
-        return REFUSED_RETRY_S
     wait_s = RETRY_S[min(max(attempts, 1), len(RETRY_S)) - 1]
+    if outcome.verdict is Verdict.REFUSED:
+        return max(wait_s, REFUSED_RETRY_S)
     if outcome.retry_after_s is not None:
         return min(max(wait_s, outcome.retry_after_s), BUSY_RETRY_S_MAX)
     return wait_s
