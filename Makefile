@@ -39,6 +39,7 @@ bench: setup ## side by side with the peers, figures into benchmarks/*/results
 	$(BIN)/python -m benchmarks.ledger --keep
 	$(BIN)/python -m benchmarks.ledger_release --keep
 	$(BIN)/python -m benchmarks.journal --keep
+	$(BIN)/python -m benchmarks.uptime
 
 soak: setup ## the long fault campaigns; their last results are in docs/soak.md
 	$(BIN)/python -m benchmarks.simulation --hours $${SIAGA_SIM_HOURS:-20000}

@@ -11,16 +11,27 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from siaga.controller.loops import Loop
+from siaga.incidents.model import Level
+from siaga.incidents.service import IncidentsService
 from siaga.sop.adherence import WORST_FIRST, Standing, standings
 from siaga.traffic.service import TrafficService
+from siaga.uptime import export
+from siaga.uptime.service import UptimeService
 
 
 class _Figures(Collector):
     def __init__(
-        self, loops: Sequence[Loop], traffic: TrafficService, measured: Callable[[], tuple[Standing, ...]]
+        self,
+        loops: Sequence[Loop],
+        traffic: TrafficService,
+        uptime: UptimeService,
+        incidents: IncidentsService,
+        measured: Callable[[], tuple[Standing, ...]],
     ) -> None:
         self._loops = loops
         self._traffic = traffic
+        self._uptime = uptime
+        self._incidents = incidents
         self._measured = measured
 
     def collect(self) -> Iterable[Metric]:
@@ -41,13 +52,31 @@ class _Figures(Collector):
         for standing in standings(self._measured(), datetime.now(UTC)):
             for state in WORST_FIRST:
                 clauses.add_metric([str(standing.clause), str(state)], float(standing.adherence is state))
-        return (passes, errors, age, weight, latency, clauses)
+        opened = GaugeMetricFamily("siaga_incidents_open", "Open incidents by level.", labels=["level"])
+        for level in Level:
+            opened.add_metric([str(int(level))], sum(one.level is level for one in self._incidents.open))
+        minutes = gauges(export.samples(self._uptime.latest, self._uptime.burn_rates(), self._uptime.outage))
+        return (passes, errors, age, weight, latency, clauses, opened, *minutes)
+
+
+def gauges(samples: Iterable[export.Sample]) -> list[Metric]:
+    """One metric a name, with all its values."""
+    found: dict[str, GaugeMetricFamily] = {}
+    for sample in samples:
+        names = list(sample.labels)
+        family = found.setdefault(sample.name, GaugeMetricFamily(sample.name, sample.help, labels=names))
+        family.add_metric([sample.labels[name] for name in names], sample.value)
+    return list(found.values())
 
 
 def exposition(
-    loops: Sequence[Loop], traffic: TrafficService, measured: Callable[[], tuple[Standing, ...]]
+    loops: Sequence[Loop],
+    traffic: TrafficService,
+    uptime: UptimeService,
+    incidents: IncidentsService,
+    measured: Callable[[], tuple[Standing, ...]],
 ) -> Callable[[], bytes]:
     """A function that gives the page."""
     registry = CollectorRegistry()
-    registry.register(_Figures(loops, traffic, measured))
+    registry.register(_Figures(loops, traffic, uptime, incidents, measured))
     return lambda: generate_latest(registry)

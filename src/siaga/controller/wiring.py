@@ -264,7 +264,7 @@ def _api(layout: Layout, domains: Domains, loops: Sequence[Loop], runs_trouble: 
         approvals=domains.approvals,
         runs_trouble=runs_trouble,
         measured=domains.measured,
-        metrics=exposition(loops, domains.traffic, domains.measured),
+        metrics=exposition(loops, domains.traffic, domains.uptime, domains.incidents, domains.measured),
     )
     procedures = domains.procedures
     api.include_router(levers_api.create_router(domains.levers, procedures.calendar, door.actor, procedures.names))
