@@ -18,7 +18,7 @@ from siaga.incidents.store import IncidentStore
 from siaga.platform import secrets
 from siaga.platform.layout import Layout
 from siaga.sop.adherence import Standing
-from siaga.uptime.model import Change
+from siaga.uptime.model import Change, Outage
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,10 @@ class IncidentWatch:
         self._incidents = incidents
         self._sights = sights
         self._seen: Mapping[str, datetime] = {}
+
+    async def begin(self, outage: Outage | None) -> None:
+        """After a restart: what ended while nobody was here is not announced any more; what lasts is, once more."""
+        await self._incidents.observe(("outage", "burn:"), [incident_facts.of_uptime(outage)] if outage else [])
 
     async def on_uptime(self, change: Change) -> None:
         """Told by the minutes, at once: users see it."""

@@ -178,6 +178,7 @@ async def _domains(layout: Layout, leadership: Leadership, recording: Recording)
     )
     uptime = uptime_service(layout, recording, watch.on_uptime)
     await uptime.open(await recording.history("uptime"))
+    await watch.begin(uptime.outage)
     return Domains(
         host=host,
         recording=recording,

@@ -73,7 +73,7 @@ def resolve(book: Book, id_: str, actor: str, reason: str, now: datetime) -> Don
     if known is not None and known.state is State.RESOLVED:
         return book, ()
     incident = _open(book, id_)
-    if incident.lasting:
+    if incident.holding:
         raise Refused(
             f"incident {id_} can't be resolved: {_lasting(incident)}",
             hint="It is resolved by itself once its causes have ended. `siaga incidents acknowledge` says that "
@@ -91,7 +91,7 @@ def resolve(book: Book, id_: str, actor: str, reason: str, now: datetime) -> Don
 
 
 def _lasting(incident: Incident) -> str:
-    subjects = [cause.fact.subject for cause in incident.lasting]
+    subjects = [cause.fact.subject for cause in incident.holding]
     more = f" and {len(subjects) - 3} more" if len(subjects) > 3 else ""
     return f"{', '.join(subjects[:3])}{more} still {'lasts' if len(subjects) == 1 else 'last'}"
 

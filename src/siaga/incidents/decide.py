@@ -39,6 +39,8 @@ ALERTS_NAMED_MAX = 200
 """Of one incident; more are counted. A flood must not become the state file."""
 OPEN_MAX = 50
 """Beyond so many open incidents an alert joins the newest one."""
+_ENDING = (Family.SERVICE, Family.MAINTENANCE)
+"""Families whose incidents end by themselves."""
 ALERT_SILENT_MAX = timedelta(hours=12)
 """An alert that its sender has not repeated for so long has ended: Alertmanager repeats every 4 h unless told."""
 
@@ -104,7 +106,7 @@ def settle(book: Book, quiet_s: Mapping[str, float], now: datetime) -> tuple[Boo
 def ends_by_itself(incident: Incident) -> bool:
     """Doubt about integrity, a key, and what a person declared: only a person ends those."""
     by_person = incident.levels[0].actor != CONTROLLER
-    return incident.state is State.MITIGATED and incident.family is Family.SERVICE and not by_person
+    return incident.state is State.MITIGATED and incident.family in _ENDING and not by_person
 
 
 def quiet_wanted_s(incident: Incident) -> float:
@@ -192,7 +194,7 @@ class _Page:
         now = max(now, before.last_at)
         after = replace(before, causes=self.causes, alerts_more=before.alerts_more + self.alerts_more)
         changes: list[Change] = []
-        returned = before.mitigated_at is not None and bool(after.lasting)
+        returned = before.mitigated_at is not None and bool(after.holding)
         if returned:
             after = replace(after, mitigated_at=None, flaps=before.flaps + 1)
         after = self._raised(after, now)
@@ -204,8 +206,8 @@ class _Page:
             changes.append(Change(ChangeKind.RECURRED, after, CONTROLLER, f"it is back, time {after.flaps}"))
         elif not changes and (self.begun or self.over):
             changes.append(Change(ChangeKind.CAUSES, after, CONTROLLER, f"{self.begun} began, {self.over} ended"))
-        if after.causes and not after.lasting and after.mitigated_at is None:
-            last = max(cause.ended_at for cause in after.causes.values() if cause.ended_at is not None)
+        if after.causes and not after.holding and after.mitigated_at is None:
+            last = max((cause.ended_at for cause in after.causes.values() if cause.ended_at is not None), default=now)
             after = replace(after, mitigated_at=max(last, after.levels[-1].at))
             changes.append(Change(ChangeKind.MITIGATED, after, CONTROLLER, "its last cause has ended"))
         return after, changes

@@ -11,6 +11,8 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
 
+from siaga.sop.clauses import ClauseId
+
 CONTROLLER = "controller"
 """The actor of whatever no person did."""
 
@@ -51,6 +53,8 @@ class Family(StrEnum):
     """Facts of one family may be of one cause; a compromised key is never part of an outage."""
 
     SERVICE = "service"
+    MAINTENANCE = "maintenance"
+    """What wears out: due within days or weeks, and no part of any outage."""
     INTEGRITY = "integrity"
     KEY = "key"
 
@@ -83,7 +87,9 @@ class Fact:
         """Which facts it may share an incident with."""
         if self.kind is FactKind.INTEGRITY:
             return Family.INTEGRITY
-        return Family.KEY if self.kind is FactKind.KEY_COMPROMISED else Family.SERVICE
+        if self.kind is FactKind.KEY_COMPROMISED:
+            return Family.KEY
+        return Family.MAINTENANCE if self.clause.startswith(ClauseId.PMT) else Family.SERVICE
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +178,13 @@ class Incident:
     def lasting(self) -> tuple[Cause, ...]:
         """The causes that go on."""
         return tuple(cause for cause in self.causes.values() if cause.lasts)
+
+    @property
+    def holding(self) -> tuple[Cause, ...]:
+        """Those that keep it open: what an outage did to the month's budget lasts for days, and users are served."""
+        if all(cause.fact.kind is FactKind.BURN for cause in self.causes.values()):
+            return self.lasting
+        return tuple(cause for cause in self.lasting if cause.fact.kind is not FactKind.BURN)
 
     @property
     def state(self) -> State:

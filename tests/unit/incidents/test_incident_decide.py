@@ -225,3 +225,28 @@ def test_two_incidents_of_one_second_have_two_ids() -> None:
 def test_an_end_of_what_nobody_knows_is_nothing() -> None:
     book, changes = take(Book(), over("redundancy:never"))
     assert (book, changes) == (Book(), [])
+
+
+def test_a_budget_that_an_outage_made_burn_does_not_hold_its_incident_open() -> None:
+    book, _ = take(Book(), fact(), fact("burn:14.4", FactKind.BURN, 20.0))
+    book, changes = take(book, over(since_s=60.0), now_s=61.0)
+    assert ChangeKind.MITIGATED in kinds(changes)
+    book, settled = decide.settle(book, {only(book).id: decide.QUIET_S}, at(400.0))
+    assert [change.kind for change in settled] == [ChangeKind.RESOLVED]
+
+
+def test_a_budget_that_burns_without_an_outage_is_an_incident_while_it_burns() -> None:
+    book, _ = take(Book(), fact("burn:6", FactKind.BURN))
+    assert only(book).level is Level.MAJOR
+    assert only(book).state is State.OPEN
+    book, changes = take(book, over("burn:6", FactKind.BURN, 60.0), now_s=61.0)
+    assert ChangeKind.MITIGATED in kinds(changes)
+
+
+@pytest.mark.clause("PMT")
+def test_what_wears_out_is_no_part_of_an_outage() -> None:
+    wears_out = replace(fact("clause:PMT:disks", FactKind.DEGRADATION), clause="PMT")
+    book, _ = take(Book(), fact(), wears_out)
+    assert sorted(incident.level for incident in book.open.values()) == [Level.MINOR, Level.CRITICAL]
+    book, changes = take(book, over(since_s=60.0), now_s=61.0)
+    assert [c.incident.level for c in changes if c.kind is ChangeKind.MITIGATED] == [Level.CRITICAL]
