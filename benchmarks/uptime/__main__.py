@@ -26,12 +26,13 @@ from typing import Any
 from benchmarks.uptime.platform import serve
 from siaga.evidence.model import Record
 from siaga.sop.limits import Limits
+from siaga.sop.month import Month
 from siaga.uptime.counters import EnvoyCounters
 from siaga.uptime.journeys import provided_accounts
 from siaga.uptime.lanes import Lanes
 from siaga.uptime.machine import read_clocks, steady_ms
 from siaga.uptime.model import Change, Slice, State, Step
-from siaga.uptime.months import Month, figures
+from siaga.uptime.months import figures
 from siaga.uptime.service import UptimeService
 from siaga.uptime.store import FILE_NAME, SliceStore
 from siaga.uptime.wallet_journey import WalletJourney

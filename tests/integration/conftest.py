@@ -11,6 +11,13 @@ import pytest
 from platform_under_test import Platform
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of whole platforms share one and want the machine for themselves; all others run two at a time."""
+    for item in items:
+        if isinstance(item, pytest.Function) and not {"directories", "platform"}.isdisjoint(item.fixturenames):
+            item.add_marker("whole_platform")
+
+
 @pytest.fixture(scope="session")
 def directories() -> Iterator[Callable[[], Path]]:
     """Makes directories that the platform's user can reach even when root runs the tests."""

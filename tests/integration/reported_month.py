@@ -11,7 +11,6 @@ from siaga.evidence.model import Record
 from siaga.reports import standings
 from siaga.reports.model import DayUptime, Outage, Report, Seal, UptimeMonth
 from siaga.reports.month import Inputs, gather
-from siaga.reports.period import Month
 from siaga.reports.records import MonthRecords
 from siaga.runbooks import calendar_memory
 from siaga.runbooks.appointments import Appointment, Occurrence
@@ -20,6 +19,7 @@ from siaga.runbooks.windows import Window
 from siaga.sop.adherence import Adherence
 from siaga.sop.clauses import ClauseId
 from siaga.sop.limits import Limits
+from siaga.sop.month import Month
 
 NOVEMBER = Month(2026, 11)
 BEGAN_AT = datetime(2026, 10, 20, 2, 0, tzinfo=UTC)

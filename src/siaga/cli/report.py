@@ -29,12 +29,13 @@ from siaga.errors import BadInput, Exit, PlatformFault, SiagaError
 from siaga.evidence.export import KEYS
 from siaga.hosts.local import write_and_rename
 from siaga.platform import account, lifecycle, packages
-from siaga.reports import evidence, html, pdf, period, uptime
+from siaga.reports import evidence, html, pdf, uptime
 from siaga.reports.document import to_document
 from siaga.reports.model import Report
 from siaga.reports.month import Inputs, gather
-from siaga.reports.period import Month, Stage
+from siaga.reports.period import Stage
 from siaga.sop.limits import Limits
+from siaga.sop.month import Month
 from siaga.uptime.store import FILE_NAME
 
 TO_BE_RECORDED = "its SHA-256 goes into the evidence, as `report.written`"
@@ -59,7 +60,7 @@ def report(
     siaga report --month 2026-11
     siaga report --month 2026-11 --output /mnt/audit --json
     """
-    wanted, now = period.parse(month), datetime.now(UTC)
+    wanted, now = Month.parse(month), datetime.now(UTC)
     if not output_directory.is_dir():
         raise BadInput(
             f"`--output` is `{output_directory}`, expected a directory that exists", hint="Make it first: `mkdir -p`."

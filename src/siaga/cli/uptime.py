@@ -14,7 +14,8 @@ from siaga.cli import ask, output
 from siaga.cli.output import Json
 from siaga.errors import BadInput, Exit, Unreachable
 from siaga.platform import account, lifecycle
-from siaga.uptime.months import ZONE, Month, Verdict, figures
+from siaga.sop.month import ZONE, Month
+from siaga.uptime.months import Verdict, figures
 from siaga.uptime.store import FILE_NAME, SliceStore
 
 app = App(name="uptime", help="The month's minutes: up, down, not measured, and what is left of the budget (ZDT-1).")
@@ -101,10 +102,10 @@ def _from_file(asked: Month | None) -> dict[str, Any]:
     store = SliceStore(layout.directory("controller") / FILE_NAME, read_only=True)
     try:
         now_ms = time.time_ns() // 1_000_000
-        month = asked or Month.holding(now_ms)
+        month = asked or Month.holding_ms(now_ms)
         if month.begin_ms > now_ms:
             raise BadInput(
-                f"month: found {month}, expected at most the running one", hint="Nothing is known of what is to come."
+                f"`--month` is `{month}`, expected at most the running one", hint="Nothing is known of what is to come."
             )
         found = figures(
             month,

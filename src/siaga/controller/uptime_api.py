@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from siaga.sop.month import Month
 from siaga.uptime.model import State
-from siaga.uptime.months import Month
 from siaga.uptime.service import UptimeService
 
 

@@ -53,9 +53,9 @@ class Dialect(Protocol):
 
 
 class DuckDb:
-    """Vectorised; 128-bit integers that raise where they overflow."""
+    """Vectorised; integers that raise where they overflow. `wide`: an amount was seen to have more than 32 bits."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, *, wide: bool = False) -> None:
         self._columns = {
             role: column
             for role in ("balance", "opening", "amount", "balance_before", "balance_after")
@@ -66,6 +66,7 @@ class DuckDb:
             pair = [ledger.entry_column("debit"), ledger.entry_column("credit")]
             narrow = narrow and all(_digits(c, ledger.decimals) <= _NARROW_DIGITS for c in pair if c is not None)
         self.unit_type = "bigint" if narrow else "hugeint"
+        self._lane_type = "bigint" if narrow and not wide else "hugeint"
 
     def unit(self, field: str, decimals: int) -> str:
         """Cast before it is multiplied where it is an integer, after it where it is a decimal: exact both times."""
@@ -85,8 +86,9 @@ class DuckDb:
         return f"sum({one} - {other})"
 
     def lane(self) -> str:
-        """The upper half of the hash as weight."""
-        return "coalesce(sum(cast(amount as hugeint) * cast(hash(transaction) >> 32 as hugeint)), 0)"
+        """The upper 31 bits of the hash as weight: times an amount of 32 bits it fits 64, else DuckDB raises."""
+        kind = self._lane_type
+        return f"coalesce(sum(cast(amount as {kind}) * cast(hash(transaction) >> 33 as {kind})), 0)"
 
     def written(self, field: str, as_text: bool) -> str:
         """`length` counts characters in both engines."""

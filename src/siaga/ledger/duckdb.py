@@ -101,7 +101,7 @@ class DuckDbEngine:
     def __init__(self, ledger: Ledger, source: Source, want: Want, pace: Pace, work: Work, *, only: str = "") -> None:
         """`only` is one more condition on the rows of both tables."""
         self._ledger, self._source, self._want, self._pace, self._only = ledger, source, want, pace, only
-        self._dialect = DuckDb(ledger)
+        self._dialect = DuckDb(ledger, wide=want.wide)
         self._application = f"siaga ledger {source.exported}"
         self._database = _open(work, pace)
         self._stop = threading.Event()
@@ -326,7 +326,7 @@ class DuckDbEngine:
                 "files": [self._ledger.accounts.filenodes, self._ledger.entries.filenodes],
                 "chunks": [asdict(chunk) for chunk in self._chunks],
                 "only": self._only,
-                "want": [self._want.digests, self._want.key is not None, self._want.unique_entries],
+                "want": [self._want.digests, self._want.key is not None, self._want.unique_entries, self._want.wide],
             },
             sort_keys=True,
         )

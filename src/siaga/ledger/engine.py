@@ -54,6 +54,8 @@ class Want:
     """Of the keyed digests: 32 hexadecimal digits."""
     unique_entries: bool = False
     """Whether to look for ids that two entries share."""
+    wide: bool = False
+    """Whether an amount has more than 32 bits: asked for once one was met, since it costs a tenth of the pass."""
 
 
 @dataclass(frozen=True, slots=True)

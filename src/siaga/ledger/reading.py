@@ -97,16 +97,28 @@ class Reading:
         return self._want.unique_entries and not isinstance(self.engine, TailEngine)
 
     def read(self, on_progress: OnProgress) -> None:
-        """Once; and once more where a tail disagrees, or where a number is too large for the engine."""
+        """Once; and once more where a tail disagrees, or where a number is too large for the way it was read."""
         try:
+            self._read(on_progress)
+        except duckdb_driver.Error as error:
+            if not _too_large(error):
+                raise
+            self._want = replace(self._want, wide=True)
+            self.engine.close()
+            self.engine = self._chosen()
+            self._read_wide(on_progress)
+
+    def _read(self, on_progress: OnProgress) -> None:
+        self.engine.read(on_progress)
+        if isinstance(self.engine, TailEngine) and self.engine.disagrees():
+            # Rewritten rows are new, and would be counted twice: only a full pass names what is wrong, if anything.
+            self.notes.append("what came after the seal disagrees, or rows were rewritten since: everything was read")
+            self._replace(self._full)
             self.engine.read(on_progress)
-            if isinstance(self.engine, TailEngine) and self.engine.disagrees():
-                # Rewritten rows are new, and would be counted twice: only a full pass names what is wrong, if anything.
-                self.notes.append(
-                    "what came after the seal disagrees, or rows were rewritten since: everything was read"
-                )
-                self._replace(self._full)
-                self.engine.read(on_progress)
+
+    def _read_wide(self, on_progress: OnProgress) -> None:
+        try:
+            self._read(on_progress)
         except duckdb_driver.Error as error:
             if not _too_large(error) or self._options.engine == "duckdb":
                 raise

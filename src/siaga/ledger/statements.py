@@ -8,7 +8,7 @@ but for what a dialect must say differently (`dialects.py`). Nothing is sorted a
   t being a 64-bit hash. Where the sequence has no gap and each balance follows from the one before, all of it cancels
   but t(last, balance) - t(first - 1, opening): one number proves both, in any order (research, section 2b).
 - The *lane*: for every entry amount x h(transaction) is added to its account. Over all accounts the sum is zero where
-  each transaction sums to zero, save with a chance of 2^-32; an exact statement then names the ones that do not.
+  each transaction sums to zero, save with a chance of 2^-31; an exact statement then names the ones that do not.
 - Rows of the accounts' table are added to the same groups, so that entries without account, accounts without entries,
   and accounts that are there twice all show in their counts.
 """

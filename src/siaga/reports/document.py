@@ -8,8 +8,8 @@ from datetime import date, datetime
 from typing import Any
 
 from siaga.reports.model import Report
-from siaga.reports.period import ZONE, Month
 from siaga.sop import adherence
+from siaga.sop.month import ZONE, Month
 
 
 def to_document(report: Report) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from siaga.evidence.selection import BadLine
 from siaga.evidence.signatures import Checkpoint, Key, parse_checkpoint
 from siaga.evidence.verify_export import Report, Source, verify
 from siaga.reports.model import Seal
-from siaga.reports.period import Month, demand_reportable
+from siaga.reports.period import demand_reportable
 from siaga.reports.records import MonthRecords
+from siaga.sop.month import Month
 
 
 def read(

@@ -10,9 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from siaga.reports import strip
 from siaga.reports.model import Report
 from siaga.reports.month import minutes, place
-from siaga.reports.period import ZONE, local
+from siaga.reports.period import local
 from siaga.sop.adherence import Adherence
 from siaga.sop.clauses import CLAUSES
+from siaga.sop.month import ZONE
 
 ROWS_MAX = 200
 """Of a table that a bad month makes long; the rest is counted, and the command that shows it is named."""

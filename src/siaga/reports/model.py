@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from siaga.reports.period import Month, Stage
+from siaga.reports.period import Stage
 from siaga.sop.adherence import WORST_FIRST, Adherence, Standing
 from siaga.sop.clauses import ClauseId
+from siaga.sop.month import Month
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from siaga.reports import records, standings
 from siaga.reports.model import ClauseMonth, Drill, Expected, Report, Run, Seal, UptimeMonth
-from siaga.reports.period import Month
+from siaga.reports.period import stage
 from siaga.reports.records import MonthRecords
 from siaga.reports.standings import Kept
 from siaga.runbooks.calendar import State
@@ -20,6 +20,7 @@ from siaga.runbooks.run import Outcome
 from siaga.sop.adherence import Adherence, Standing, combine
 from siaga.sop.clauses import CLAUSES, ClauseId
 from siaga.sop.limits import Limits
+from siaga.sop.month import Month
 
 UNMEASURED_PERCENT_MAX = 0.1
 """Of the elapsed month; with more than that, a month is not provable (research, control-plane section 2)."""
@@ -69,7 +70,7 @@ def gather(inputs: Inputs, month: Month, now: datetime) -> Report:
         site=inputs.site,
         embedded=inputs.embedded,
         month=month,
-        stage=month.stage(now),
+        stage=stage(month, now),
         made_at=now,
         made_by=inputs.made_by,
         version=inputs.version,

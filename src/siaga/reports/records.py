@@ -12,12 +12,12 @@ from siaga.evidence.document import iso
 from siaga.evidence.index import PROOF
 from siaga.reports import standings
 from siaga.reports.model import Act, Drill, Expected, Incident, Run
-from siaga.reports.period import Month
 from siaga.runbooks.appointments import expected as occurrences
 from siaga.runbooks.calendar import TERMINAL, Facts, RunSeen, judge
 from siaga.runbooks.calendar_memory import recall
 from siaga.runbooks.model import Manner
 from siaga.runbooks.run import Outcome
+from siaga.sop.month import Month
 
 Document = Mapping[str, Any]
 

@@ -14,9 +14,10 @@ from operator import itemgetter
 from typing import Any
 
 from siaga.evidence.model import Record
-from siaga.reports.period import Month, local
+from siaga.reports.period import local
 from siaga.sop.adherence import WORST_FIRST, Adherence, Standing
 from siaga.sop.clauses import CLAUSES, ClauseId
+from siaga.sop.month import Month
 
 KIND = "sop.standings"
 AT_LEAST_EVERY = timedelta(hours=1)

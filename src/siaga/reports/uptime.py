@@ -10,9 +10,10 @@ from pathlib import Path
 
 from siaga.errors import SiagaError
 from siaga.reports.model import DayUptime, Outage, UptimeMonth
-from siaga.reports.period import Month, day_bounds, local
+from siaga.reports.period import day_bounds, local
 from siaga.sop.adherence import Adherence
 from siaga.sop.limits import UptimeLimits
+from siaga.sop.month import Month
 from siaga.uptime import months
 from siaga.uptime.model import Reclassification, Slice, State
 from siaga.uptime.months import MonthFigures, Verdict
@@ -43,10 +44,9 @@ def read(path: Path, month: Month, now: datetime, limits: UptimeLimits) -> tuple
 
 
 def _read(store: SliceStore, month: Month, now: datetime, limits: UptimeLimits) -> tuple[UptimeMonth | None, str]:
-    asked = months.Month(month.year, month.number)
-    slices, words = store.slices(asked.begin_ms, asked.end_ms), store.reclassifications()
+    slices, words = store.slices(month.begin_ms, month.end_ms), store.reclassifications()
     found = months.figures(
-        asked, slices, words, began_ms=store.began_ms(), now_ms=_until_ms(slices, now), limits=limits
+        month, slices, words, began_ms=store.began_ms(), now_ms=_until_ms(slices, now), limits=limits
     )
     if found.uptime_percent is None:
         return None, found.why

@@ -14,9 +14,10 @@ from siaga.errors import BadInput, Unreachable
 from siaga.evidence.model import Evidence, Record
 from siaga.sop.clauses import ClauseId
 from siaga.sop.limits import UptimeLimits
+from siaga.sop.month import Month
 from siaga.uptime import burn, months
 from siaga.uptime.model import Reclassification, Slice, State
-from siaga.uptime.months import Month, MonthFigures
+from siaga.uptime.months import MonthFigures
 from siaga.uptime.store import SliceStore
 from siaga.uptime.timeline import overlay
 
@@ -97,7 +98,7 @@ class Book:
         """A month in figures; BadInput for one that is to come, Unreachable where the disk does not answer."""
         if month.begin_ms > self.settled_ms:
             raise BadInput(
-                f"month: found {month}, expected at most the running one", hint="Nothing is known of what is to come."
+                f"`--month` is `{month}`, expected at most the running one", hint="Nothing is known of what is to come."
             )
         # Taken before the store is read: what is saved in between is then seen twice, not never.
         in_memory = overlay(self._saving, self._unsaved)
@@ -124,7 +125,7 @@ class Book:
         # Should the store fail here, the next start takes the word from the evidence.
         word = Reclassification(begin_ms, end_ms, state, actor, reason, number)
         await asyncio.to_thread(self._store.reclassify, word)
-        return {**stated, "record": number, "month": (await self.figures(Month.holding(begin_ms))).to_document()}
+        return {**stated, "record": number, "month": (await self.figures(Month.holding_ms(begin_ms))).to_document()}
 
     def _check(self, begin_ms: int, end_ms: int) -> None:
         begin, end = months.iso(begin_ms), months.iso(end_ms)

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from siaga.sop.limits import UptimeLimits
+from siaga.sop.month import ZONE
 from siaga.uptime import burn
 from siaga.uptime.model import Outage
-from siaga.uptime.months import ZONE, MonthFigures
+from siaga.uptime.months import MonthFigures
 
 SECONDS = "siaga_uptime_seconds"
 BUDGET = "siaga_uptime_budget_seconds"

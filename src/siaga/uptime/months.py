@@ -5,7 +5,6 @@ Whole milliseconds inside, exact decimals outside, rounded so that they never fl
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,16 +12,12 @@ from decimal import ROUND_FLOOR, Decimal
 from enum import StrEnum
 from typing import Any
 
-from whenever import Instant, ZonedDateTime
-
-from siaga.errors import BadInput
 from siaga.sop.limits import UptimeLimits
+from siaga.sop.month import ZONE, Month
 from siaga.uptime.model import WHOLE_PPM, Outage, Reclassification, Slice, State
 from siaga.uptime.outages import listed
 from siaga.uptime.timeline import clipped, filled, reclassified
 
-ZONE = "Asia/Jakarta"
-_FORM = re.compile(r"([0-9]{4})-([0-9]{2})")
 _FOUR_PLACES = Decimal("0.0001")
 
 
@@ -32,45 +27,6 @@ class Verdict(StrEnum):
     HOLDS = "holds"
     DOES_NOT_HOLD = "does not hold"
     NOT_DETERMINED = "not determined"
-
-
-@dataclass(frozen=True, slots=True)
-class Month:
-    """A month of the calendar on the walls of Jakarta."""
-
-    year: int
-    month: int
-
-    @staticmethod
-    def parse(text: str) -> Month:
-        """From `2026-11`; BadInput for anything else."""
-        match = _FORM.fullmatch(text)
-        if not match or not 1 <= int(match[2]) <= 12 or not 1970 <= int(match[1]) <= 9998:
-            raise BadInput(f"month: found {text!r}, expected a month such as 2026-11", hint="Give year and month.")
-        return Month(int(match[1]), int(match[2]))
-
-    @staticmethod
-    def holding(moment_ms: int) -> Month:
-        """The month that this moment lies in."""
-        local = Instant.from_timestamp(moment_ms, unit="millisecond").to_tz(ZONE)
-        return Month(local.year, local.month)
-
-    @property
-    def begin_ms(self) -> int:
-        """Its first moment."""
-        return int(self._first.timestamp(unit="millisecond"))
-
-    @property
-    def end_ms(self) -> int:
-        """The first moment of the next one."""
-        return int(self._first.add(months=1).timestamp(unit="millisecond"))
-
-    @property
-    def _first(self) -> ZonedDateTime:
-        return ZonedDateTime(self.year, self.month, 1, tz=ZONE)
-
-    def __str__(self) -> str:
-        return f"{self.year:04}-{self.month:02}"
 
 
 def budget_ms(month: Month, limits: UptimeLimits) -> int:

@@ -19,13 +19,14 @@ from siaga.evidence.model import Evidence, Record
 from siaga.sop.adherence import Standing
 from siaga.sop.clauses import ClauseId
 from siaga.sop.limits import UptimeLimits
+from siaga.sop.month import Month
 from siaga.uptime import adherence, burn, traffic
 from siaga.uptime.book import Book
 from siaga.uptime.clocks import Reading, Timeline
 from siaga.uptime.counters import Counters
 from siaga.uptime.lanes import Lanes
 from siaga.uptime.model import BurnAlert, Change, Count, Outage, Slice, State, Trip
-from siaga.uptime.months import Month, MonthFigures
+from siaga.uptime.months import MonthFigures
 from siaga.uptime.observations import Observations
 from siaga.uptime.outages import listed, track
 from siaga.uptime.outbox import Outbox
@@ -125,7 +126,7 @@ class UptimeService:
 
     async def figures(self, month: Month | None = None) -> MonthFigures:
         """A month in figures, the running one by default; BadInput for one that is to come."""
-        return await self._book.figures(month or Month.holding(self._now_ms))
+        return await self._book.figures(month or Month.holding_ms(self._now_ms))
 
     async def show(self, month: Month | None = None) -> dict[str, Any]:
         """The month, the outage that goes on, and what burns, as one document."""
@@ -267,7 +268,7 @@ class UptimeService:
 
     async def _refresh_figures(self) -> None:
         self._figured_ms = self._now_ms
-        self._figures = await self._book.figures(Month.holding(self._book.settled_ms))
+        self._figures = await self._book.figures(Month.holding_ms(self._book.settled_ms))
 
 
 def _under_way(recorded: Sequence[Slice], now_ms: int) -> Outage | None:

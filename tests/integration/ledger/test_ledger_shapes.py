@@ -301,3 +301,19 @@ def test_the_map_of_these_tests_names_every_check(books: Books) -> None:
     assert [name for name, state in states.items() if state is State.NOT_APPLICABLE] == [
         Name.ARITHMETIC, Name.CURRENCY, Name.SEAL, Name.JOURNAL,
     ]  # fmt: skip
+
+
+def test_an_amount_of_more_than_32_bits_is_read_again_and_judged_exactly(books: Books, tmp_path: Path) -> None:
+    secret, seal = b"k" * 32, tmp_path / "seal"
+    books.move(1, 2, 1 << 40)
+    report = books.check(Options(secret=secret, seal=seal))
+    assert (report.verdict, report.engine) == (Verdict.VERIFIED, "duckdb")
+    books.move(2, 3, 1 << 41)
+    tail = books.check(Options(secret=secret, since=seal))
+    assert (tail.verdict, tail.grade, tail.engine) == (Verdict.VERIFIED, "tail", "duckdb")
+    # One unit in two to the fortieth, in log and balance alike: only the transaction's sum tells.
+    books.run("update entry set amount = amount - 1, after = after - 1 where amount = -1099511627776")
+    books.run("update account set balance = balance - 1 where id = 1")
+    report = books.check()
+    assert (report.verdict, report.engine) == (Verdict.MISMATCH, "duckdb")
+    assert named(report, Name.TRANSACTION_ZERO_SUM).failed == 1

@@ -17,7 +17,7 @@ from signed_evidence import SignedEvidence, key, witness_key
 
 from siaga.cli.main import main
 from siaga.platform import packages
-from siaga.reports.period import month_of
+from siaga.sop.month import Month
 
 pytestmark = [pytest.mark.clause("SUM"), pytest.mark.filterwarnings("ignore:Cyclopts application invoked")]
 MONTH = "2026-11"
@@ -121,7 +121,7 @@ def test_a_month_before_the_first_record_is_refused_and_the_first_one_named(
 
 
 def test_a_month_to_come_is_refused(siaga: Siaga, evidence: SignedEvidence) -> None:
-    done = siaga("--month", month_of(datetime.now(UTC) + timedelta(days=32)))
+    done = siaga("--month", Month.holding(datetime.now(UTC) + timedelta(days=32)))
     assert done.code == 2
     assert "has not begun" in done.stderr
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from platform_under_test import Platform, eventually
 
-from siaga.reports.period import month_of
+from siaga.sop.month import Month
 
 pytestmark = pytest.mark.clause("SUM")
 
 
 def report(platform: Platform, directory: Path) -> Any:
-    month = str(month_of(datetime.now(UTC)))
+    month = str(Month.holding(datetime.now(UTC)))
     answer = platform.siaga("report", "--month", month, "--output", str(directory), "--json")
     assert answer.code == 0, answer.stderr
     return answer.document

@@ -14,11 +14,12 @@ import pytest
 
 from siaga.evidence.model import Record
 from siaga.sop.limits import Limits
+from siaga.sop.month import Month
 from siaga.uptime.clocks import Reading, Timeline
 from siaga.uptime.journeys import Attempt, Kind
 from siaga.uptime.lanes import Lanes
 from siaga.uptime.model import Blind, Change, Mark, Outcome, Slice, State, Step, Trip
-from siaga.uptime.months import Month, Verdict, budget_ms
+from siaga.uptime.months import Verdict, budget_ms
 from siaga.uptime.service import UptimeService
 from siaga.uptime.store import FILE_NAME, SliceStore
 from siaga.uptime.timeline import clipped

@@ -7,7 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from siaga.errors import BadInput
-from siaga.reports.period import Month, Stage, day_bounds, day_of, demand_reportable, month_of, parse
+from siaga.reports.period import Stage, day_bounds, day_of, demand_reportable, stage
+from siaga.sop.month import Month
 
 NOVEMBER = Month(2026, 11)
 BEGAN_AT = datetime(2026, 10, 31, 18, 30, tzinfo=UTC)
@@ -23,19 +24,19 @@ def test_a_month_begins_and_ends_at_midnight_in_jakarta() -> None:
 
 
 def test_a_moment_belongs_to_the_month_and_day_that_it_has_in_jakarta() -> None:
-    assert month_of(BEGAN_AT) == NOVEMBER
-    assert month_of(NOVEMBER.begin - timedelta(microseconds=1)) == Month(2026, 10)
+    assert Month.holding(BEGAN_AT) == NOVEMBER
+    assert Month.holding(NOVEMBER.begin - timedelta(microseconds=1)) == Month(2026, 10)
     assert day_of(BEGAN_AT) == date(2026, 11, 1)
     assert day_bounds(date(2026, 11, 1))[0] == NOVEMBER.begin
 
 
 def test_a_month_is_final_from_its_last_moment_on() -> None:
-    assert NOVEMBER.stage(NOVEMBER.end - timedelta(seconds=1)) is Stage.RUNNING
-    assert NOVEMBER.stage(NOVEMBER.end) is Stage.FINAL
+    assert stage(NOVEMBER, NOVEMBER.end - timedelta(seconds=1)) is Stage.RUNNING
+    assert stage(NOVEMBER, NOVEMBER.end) is Stage.FINAL
 
 
 def test_a_month_is_written_with_year_and_month() -> None:
-    assert parse("2026-11") == NOVEMBER
+    assert Month.parse("2026-11") == NOVEMBER
     assert str(NOVEMBER) == "2026-11"
 
 
@@ -44,7 +45,7 @@ def test_a_month_is_written_with_year_and_month() -> None:
 )
 def test_anything_else_is_refused_and_named(text: str) -> None:
     with pytest.raises(BadInput) as refused:
-        parse(text)
+        Month.parse(text)
     assert f"`--month` is `{text}`, expected a month such as 2026-11" in str(refused.value)
 
 

@@ -11,9 +11,9 @@ from reported_month import AFTER, NOVEMBER, at
 
 from siaga.reports import uptime
 from siaga.reports.model import UptimeMonth
-from siaga.reports.period import Month
 from siaga.sop.adherence import Adherence
 from siaga.sop.limits import UptimeLimits
+from siaga.sop.month import Month
 from siaga.uptime.model import Reclassification, Slice, State
 from siaga.uptime.store import SliceStore
 

@@ -17,11 +17,11 @@ from siaga.errors import BadInput, Unreachable
 from siaga.evidence.model import Record, Unrecorded
 from siaga.sop.adherence import Adherence
 from siaga.sop.limits import Limits
+from siaga.sop.month import Month
 from siaga.uptime.clocks import Reading
 from siaga.uptime.journeys import Attempt, Kind
 from siaga.uptime.lanes import Lanes
 from siaga.uptime.model import BurnAlert, Change, Outage, Outcome, State, Step
-from siaga.uptime.months import Month
 from siaga.uptime.service import UptimeService
 from siaga.uptime.store import FILE_NAME, SliceStore
 
