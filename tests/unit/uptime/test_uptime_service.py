@@ -384,7 +384,7 @@ async def test_without_evidence_nothing_is_reclassified(world: World, service: U
 
 async def test_a_month_to_come_is_refused(world: World, service: UptimeService) -> None:
     await live(world, service, 5)
-    with pytest.raises(BadInput, match="month: found 2026-12"):
+    with pytest.raises(BadInput, match="expected at most the running one"):
         await service.figures(Month(2026, 12))
 
 
