@@ -25,6 +25,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.page import write_section
+from siaga.drills.model import RATE_PER_S
 
 DEADLINE_S = 180
 HANG_S = 8.0
@@ -45,7 +46,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--outages", type=int, default=5)
-    parser.add_argument("--rate", type=float, default=300.0)
+    parser.add_argument("--rate", type=float, default=RATE_PER_S)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="siaga-minutes-") as name, _receiver() as url:
         directory = Path(name)

@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks.page import write_section
 from siaga.drills.catalogue import DRILLS
+from siaga.drills.model import RATE_PER_S
 
 FIGURES = ("divert_s", "errors", "slow_answers", "latency_p99_ms", "lost", "doubled")
 DEADLINE_S = 600
@@ -61,7 +62,8 @@ def _drill(name: str, seconds: float, environment: dict[str, str]) -> Any:
 
 def _lines(results: Sequence[Any], rounds: int, seconds: float) -> list[str]:
     lines = [
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores shared with everything, 300 requests/s, rounds: {rounds}"
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores shared with everything, {RATE_PER_S:g} requests/s, "
+        f"rounds: {rounds}"
         f", {seconds:g} s of control run and of fault each. Median (worst). `python -m benchmarks.soak`",
         "",
         "| drill | held | " + " | ".join(FIGURES) + " | control: errors, slow |",

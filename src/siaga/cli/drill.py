@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from siaga.cli import ask, output, runs
 from siaga.cli.output import Json
 from siaga.drills.catalogue import DRILLS, find, runbook_name
+from siaga.drills.model import RATE_PER_S
 from siaga.errors import Exit, SiagaError
 
 
@@ -18,7 +19,7 @@ def drill(
     name: str = "list",
     *,
     target: Annotated[str | None, Parameter(help="Node, region or session server; default: the first one.")] = None,
-    rate: Annotated[float, Parameter(help="Requests a second, over all regions.")] = 300.0,
+    rate: Annotated[float, Parameter(help="Requests a second, over all regions.")] = RATE_PER_S,
     seconds: Annotated[float, Parameter(help="Length of the control run and of the fault, each.")] = 8.0,
     dry_run: Annotated[bool, Parameter(negative="", help="Say what would be broken, and do nothing.")] = False,
     json: Json = False,

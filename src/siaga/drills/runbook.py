@@ -15,12 +15,12 @@ from typing import Any
 from siaga.drills import verdicts
 from siaga.drills.breaking import Breaker
 from siaga.drills.catalogue import DRILLS, Drill, Scope, runbook_name
+from siaga.drills.model import RATE_PER_S
 from siaga.drills.stage import Stage
 from siaga.errors import BadInput, PlatformFault, Refused, Unreachable
 from siaga.runbooks.model import NOTHING_TO_UNDO, Context, Document, Runbook, Step
 from siaga.sop.clauses import ClauseId
 
-RATE_PER_S = 300.0
 WINDOW_S = 8.0
 WINDOW_S_MAX = 100.0
 USERS_PER_REGION = 150
