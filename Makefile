@@ -28,8 +28,8 @@ simulation: setup
 	$(BIN)/pytest tests/simulation -n 2 -q
 
 integration: setup
-	$(BIN)/pytest tests/integration -q -m "not whole_platform" -n 2 --dist loadfile
-	$(BIN)/pytest tests/integration -q -m whole_platform
+	$(BIN)/pytest tests/integration -q -m "not alone" -n 2 --dist loadfile
+	$(BIN)/pytest tests/integration -q -m alone
 
 browser: setup
 	@if compgen -G "tests/browser/test_*.py" >/dev/null; then $(BIN)/pytest tests/browser -q; fi

@@ -12,10 +12,11 @@ from platform_under_test import Platform
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of whole platforms share one and want the machine for themselves; all others run two at a time."""
+    """Whole platforms, and users who count milliseconds, want the machine for themselves; others run two at a time."""
     for item in items:
-        if isinstance(item, pytest.Function) and not {"directories", "platform"}.isdisjoint(item.fixturenames):
-            item.add_marker("whole_platform")
+        whole = isinstance(item, pytest.Function) and not {"directories", "platform"}.isdisjoint(item.fixturenames)
+        if whole or "traffic" in item.path.parts:
+            item.add_marker("alone")
 
 
 @pytest.fixture(scope="session")
