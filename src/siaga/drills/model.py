@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 Figure = int | float | None
-RATE_PER_S = 200.0
-"""Requests over all regions: with the whole platform beside them, two cores serve some 260."""
+RATE_PER_S = 120.0
+"""Requests over all regions. Two cores that also run the platform, its journal, witness and controller are half busy
+with that; a fault costs retries and hedges, and a machine without CPU left shows nothing but that."""
 
 
 @dataclass(frozen=True, slots=True)
