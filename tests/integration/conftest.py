@@ -14,8 +14,7 @@ from platform_under_test import Platform
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole platforms, and users who count milliseconds, want the machine for themselves; others run two at a time."""
     for item in items:
-        whole = isinstance(item, pytest.Function) and not {"directories", "platform"}.isdisjoint(item.fixturenames)
-        if whole or "traffic" in item.path.parts:
+        if isinstance(item, pytest.Function) and (hasattr(item.module, "Platform") or "traffic" in item.path.parts):
             item.add_marker("alone")
 
 
