@@ -52,7 +52,8 @@ async def test_an_outage_of_the_database_is_passed_on_at_once_and_ejects_nobody(
     }
     assert "x-envoy-ratelimited" not in answers[0].headers
     seen = await front.seen()
-    assert sum(stats.requests - before[node] for node, stats in seen.items()) == 30
+    # Repeating would double them; a hedge or two are those of a busy machine.
+    assert 30 <= sum(stats.requests - before[node] for node, stats in seen.items()) <= 35
     assert not any(stats.ejected for stats in seen.values())
 
 
