@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -301,3 +302,48 @@ def _invariants(kept: Sequence[Slice], world: World, blind: Sequence[tuple[int, 
 
 def test_the_budget_of_december_is_the_one_of_the_clause() -> None:
     assert budget_ms(DECEMBER, LIMITS) == 262_800
+
+
+QUIET_HOURS = float(os.environ.get("SIAGA_SIM_QUIET_HOURS", "0.25"))
+"""Ten in `make soak`."""
+BLIP = 1 / 2_000
+"""Of journeys: a busy machine loses one now and then."""
+USERS_PER_S = 60
+USERS_FAILED = 0.002
+
+
+@dataclass
+class Demo(World):
+    """The demo's load: users served in both regions, a request lost here and there, none of it an outage."""
+
+    _answered: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REGIONS, 0))
+    _failed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REGIONS, 0))
+    _read_ms: int = 0
+
+    async def read(self) -> dict[str, tuple[int, int]]:
+        new = (self.real_ms - (self._read_ms or self.real_ms)) * USERS_PER_S // 1000
+        self._read_ms = self.real_ms
+        for region in REGIONS:
+            self._answered[region] += new
+            self._failed[region] += sum(self.random.random() < USERS_FAILED for _ in range(new))
+        return {region: (self._answered[region], self._failed[region]) for region in REGIONS}
+
+
+class _Blips(_Journey):
+    async def travel(self, kind: Kind) -> Attempt:
+        attempt = await super().travel(kind)
+        if self._world.random.random() < BLIP:
+            await self._world.after(900)
+            return Attempt(Outcome.FAILED, Step.TRANSFER, "transfer: answered 503")
+        return attempt
+
+
+async def test_hours_of_the_demos_load_ring_no_pager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "_Journey", _Blips)
+    world = Demo(random.Random(1), DECEMBER.begin_ms)
+    service = await started(world, tmp_path / FILE_NAME)
+    await live(world, service, DECEMBER.begin_ms + int(QUIET_HOURS * 3_600_000))
+    assert world.news == []
+    found = await service.figures(DECEMBER)
+    assert found.good_ms >= found.end_ms - found.begin_ms - 5_000
+    await service.close()
