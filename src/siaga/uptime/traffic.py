@@ -11,6 +11,8 @@ SLICE_MS = 10_000
 REQUESTS_MIN = 20
 """Fewer say nothing about everybody else."""
 FAILED_PERCENT_MAX = 5
+FAILED_MIN = 5
+"""Two lost requests in the first half second of a slice are more than 5 %, and no outage (ten simulated hours)."""
 _FADING = 0.99
 """A second's requests count for some minutes in the regions' shares of users."""
 
@@ -44,8 +46,10 @@ def _mark(count: Count, members: Sequence[Count]) -> TrafficMark:
     answered, failed = sum(c.answered for c in members), sum(c.failed for c in members)
     too_many = _too_many(count.failed, count.answered)
     enough = answered >= REQUESTS_MIN
+    alone = count.answered >= REQUESTS_MIN and count.failed >= FAILED_MIN
+    together = enough and failed >= FAILED_MIN and _too_many(failed, answered)
     state = State.UNKNOWN
-    if too_many and (count.answered >= REQUESTS_MIN or (enough and _too_many(failed, answered))):
+    if too_many and (alone or together):
         state = State.BAD
     elif count.answered and not too_many:
         state = State.GOOD

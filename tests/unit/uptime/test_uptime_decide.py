@@ -8,7 +8,7 @@ import pytest
 
 from siaga.uptime.decide import STALE_MS, judge_region, judge_site
 from siaga.uptime.model import Blind, Count, Outcome, RegionSlice, Slice, Source, State, Step, Trip
-from siaga.uptime.traffic import difference, shares, weighed
+from siaga.uptime.traffic import difference, marks, shares, weighed
 
 pytestmark = pytest.mark.clause("ZDT-1")
 SHARES = {"sgp": 700_000, "fra": 300_000}
@@ -167,3 +167,10 @@ def test_shares_follow_the_users_and_not_the_outage() -> None:
     during = weighed(weights, [Count("fra", 1, 2, 1, 1)] * 1000)
     assert shares(during, ("sgp", "fra")) == {"sgp": 750_000, "fra": 250_000}
     assert shares({}, ("a", "b", "c")) == {"a": 333_334, "b": 333_333, "c": 333_333}
+
+
+def test_two_lost_requests_at_the_begin_of_a_slice_are_no_outage() -> None:
+    few = Count("sgp", 0, 500, 30, 2)
+    many = Count("sgp", 0, 500, 30, 5)
+    assert [mark.state for mark in marks([few])] == [State.UNKNOWN]
+    assert [mark.state for mark in marks([many])] == [State.BAD]
