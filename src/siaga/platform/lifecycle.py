@@ -176,7 +176,7 @@ async def _down(place: Home, programs: Engines, progress: Progress) -> None:
         rest = [p for p in parts if not any(p["kind"] in kinds for kinds in _STOP_ORDER)]
         await asyncio.gather(*(keeper.stop(p["name"], "siaga down") for p in rest))
         await keeper.leave()
-        progress.say(f"{len(parts)} processes stopped, their data kept")
+        progress.say(f"{len(parts)} processes stopped")
 
 
 def main(verb: str, state: str, run: str, loudness: str) -> int:
