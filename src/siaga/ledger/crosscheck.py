@@ -16,13 +16,14 @@ from pathlib import Path
 import duckdb as duckdb_driver
 import psycopg
 
-from siaga.ledger import catalog, export, judge, structure
+from siaga.ledger import catalog, export, fingerprint, judge, structure
 from siaga.ledger.accumulators import LANE
 from siaga.ledger.checks import Outcome, listed
 from siaga.ledger.engine import CurrencyTotals, Engine, OnProgress, Source, Unbalanced, Work
 from siaga.ledger.findings import Findings
 from siaga.ledger.map import LedgerMap
 from siaga.ledger.model import Check, Grade, JournalResult, Name, Report, Scope, State, Verdict
+from siaga.ledger.postgres_fingerprint import FingerprintEngine
 from siaga.ledger.propose import Table
 from siaga.ledger.reading import Options, Reading
 from siaga.ledger.schema import Ledger
@@ -159,10 +160,28 @@ class _Pass:
             checks=tuple(checks),
             system_accounts=sum(total.system for total in totals) + untouched.system,
             system_verified=sum(total.system_right for total in totals) + untouched.system,
-            verdicts_digest=f"{sum(total.verdicts_digest for total in totals) % LANE:016x}",
+            verdicts_digest=self._digest(engine, found, verdict),
             notes=tuple(reading.notes),
             why=why,
         )
+
+    def _digest(self, engine: Engine, found: Findings, verdict: Verdict) -> str:
+        """Of every account's verdict; empty where not every one is known."""
+        if verdict is Verdict.INCOMPLETE or len(found.mismatched) > LISTED_MAX:
+            return ""
+        exceptions = [
+            (account.account, account.currency, fingerprint.VERDICT_CODES[word])
+            for word, accounts in (("mismatch", found.mismatched), ("tainted", found.tainted))
+            for account in accounts
+        ]
+        if isinstance(engine, FingerprintEngine) and not exceptions:
+            return engine.verdicts_digest
+        statement = fingerprint.verdicts(self._ledger, exceptions=bool(exceptions))
+        row = self._source.connection.execute(
+            statement, [list(column) for column in zip(*exceptions, strict=True)]
+        ).fetchone()
+        assert row is not None, "an aggregate has one row"
+        return f"{int(row[0]) % LANE:016x}"
 
     @property
     def _zero_sum(self) -> bool:

@@ -17,7 +17,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from siaga.ledger import engine, statements, verdicts
 from siaga.ledger.dialects import DuckDb
 from siaga.ledger.engine import CurrencyTotals, OnProgress, Pace, Source, Unbalanced, Want, Work
 from siaga.ledger.model import Figures, Progress
+from siaga.ledger.ranges import GENTLE_ROWS, PAGE_RANGES_VERSION, Chunk, chunks
 from siaga.ledger.schema import Kind, Ledger
 from siaga.ledger.statements import Pages
 from siaga.ledger.team import Team
@@ -38,15 +39,11 @@ RESUMABLE_ROWS = 4_000_000
 nearly every account once, and all of them are merged in the end."""
 ROWS_TO_SHARE = 200_000
 """Fewer are read by one connection before a second one has begun."""
-GENTLE_ROWS = 100_000
-"""Some 50 ms of reading, so that the pauses between them keep the load even."""
 POLL_S = 0.5
 CANCEL_DEADLINE_S = 5.0
 """For workers to notice; a source that hangs is not waited for."""
 _DIGITS_MAX = 38
 """Of DuckDB's decimals."""
-_PAGE_RANGES_VERSION = 140_000
-"""Before it PostgreSQL reads the whole table for a range of pages."""
 
 _READ = """
 select coalesce(sum(p.tuples_processed), 0) from pg_stat_progress_copy p
@@ -54,16 +51,6 @@ join pg_stat_activity a using (pid) where a.application_name = %s
 """
 
 _CANCEL = "select pg_cancel_backend(pid) from pg_stat_activity where application_name = %s"
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A range of pages of one of the two tables."""
-
-    table: str
-    pages: Pages | None
-    rows: int
-    """Estimated."""
 
 
 def missing() -> str:
@@ -106,7 +93,9 @@ class DuckDbEngine:
         self._database = _open(work, pace)
         self._stop = threading.Event()
         self._abandoned = False
-        self._chunks = _chunks(ledger, source.position.version, pace, resumable=work.resumable)
+        self._chunks = chunks(
+            ledger, source.position.version, lambda rows: _ranges(rows, pace, resumable=work.resumable)
+        )
         self.resumed = self._prepare()
 
     # --- reading -----------------------------------------------------------------------------------------------
@@ -196,7 +185,7 @@ class DuckDbEngine:
         done = {row[0] for row in cursor.execute("select place from done").fetchall()}
         cursor.close()
         finished = sum(chunk.rows for place, chunk in enumerate(self._chunks) if place in done)
-        if self._source.position.version < _PAGE_RANGES_VERSION:
+        if self._source.position.version < PAGE_RANGES_VERSION:
             return finished
         with self._source.connection.cursor() as own:
             # Within a transaction the server shows one picture of its activity unless asked for a new one.
@@ -208,7 +197,7 @@ class DuckDbEngine:
 
     def totals(self) -> Sequence[CurrencyTotals]:
         """One for each currency."""
-        rows = self._database.execute(verdicts.totals(self._ledger, self._dialect, self._judged())).fetchall()
+        rows = self._database.execute(verdicts.totals(self._judged())).fetchall()
         return [engine.currency_totals(row) for row in rows]
 
     def suspects(self, limit: int) -> Sequence[Figures]:
@@ -357,21 +346,6 @@ def _open(work: Work, pace: Pace) -> duckdb.DuckDBPyConnection:
 def remote(name: str, statement: str) -> str:
     """What one of the attached sources answers to a statement."""
     return f"select * from postgres_query('{name}', {statements.literal(statement)})"
-
-
-def _chunks(ledger: Ledger, version: int, pace: Pace, *, resumable: bool) -> list[Chunk]:
-    """Accounts first: they are few, and a mistake in the map shows at once."""
-    found = []
-    for table, relation in (("accounts", ledger.accounts), ("entries", ledger.entries)):
-        if not relation.pages or not relation.by_pages or version < _PAGE_RANGES_VERSION:
-            found.append(Chunk(table, None, relation.rows))
-            continue
-        step = -(-relation.pages // _ranges(relation.rows, pace, resumable=resumable))
-        firsts = range(0, relation.pages, step)
-        for first in firsts:
-            last = first + step >= relation.pages
-            found.append(Chunk(table, (first, None if last else first + step), relation.rows // len(firsts)))
-    return found
 
 
 def _ranges(rows: int, pace: Pace, *, resumable: bool) -> int:

@@ -71,7 +71,6 @@ class CurrencyTotals:
     digest_keyed: int
     system: int
     system_right: int
-    verdicts_digest: int
 
 
 @dataclass(frozen=True, slots=True)

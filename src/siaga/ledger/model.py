@@ -223,7 +223,7 @@ class Report:
     system_accounts: int = 0
     system_verified: int = 0
     verdicts_digest: str = ""
-    """Of every account's verdict; see `statements.verdicts_digest`."""
+    """Of every account's verdict (`fingerprint.verdicts`); empty where not every one is known."""
     notes: tuple[str, ...] = field(default=())
     why: str = ""
     """Why the verdict is what it is, in a line."""

@@ -58,8 +58,8 @@ class PostgresEngine:
         finally:
             ended.set()
             ticking.join()
-        self._totals = [engine.currency_totals(row[1:11]) for row in rows if row[0] == "totals"]
-        self._suspects = [engine.figures(row[11:]) for row in rows if row[0] == "suspect"]
+        self._totals = [engine.currency_totals(row[1:10]) for row in rows if row[0] == "totals"]
+        self._suspects = [engine.figures(row[10:]) for row in rows if row[0] == "suspect"]
 
     def totals(self) -> Sequence[CurrencyTotals]:
         """One for each currency."""
@@ -98,9 +98,9 @@ class PostgresEngine:
 
     def _statement(self) -> str:
         """Totals and suspects of one judgement, told apart by their first column."""
-        totals = verdicts.totals(self._ledger, self._dialect, "select * from judged")
+        totals = verdicts.totals("select * from judged")
         suspects = verdicts.suspects("select * from judged", SUSPECTS_READ)
-        no_totals, no_suspects = ", ".join(["null"] * 10), ", ".join(["null"] * 13)
+        no_totals, no_suspects = ", ".join(["null"] * 9), ", ".join(["null"] * 13)
         return (
             f"with judged as materialized ({self._judged()}) "
             f"select 'totals', t.*, {no_suspects} from ({totals}) t "

@@ -10,10 +10,11 @@ from typing import Literal
 import duckdb as duckdb_driver
 
 from siaga.errors import BadInput
-from siaga.ledger import duckdb, keys, seal, tail
+from siaga.ledger import duckdb, fingerprint, keys, seal, tail
 from siaga.ledger.engine import Engine, OnProgress, Pace, Source, Want, Work
 from siaga.ledger.model import Grade, Journal, JournalResult, Report
 from siaga.ledger.postgres import PostgresEngine
+from siaga.ledger.postgres_fingerprint import FingerprintEngine
 from siaga.ledger.schema import Ledger
 from siaga.ledger.seal import Seal
 from siaga.ledger.tail_engine import SealingEngine, TailEngine
@@ -21,7 +22,7 @@ from siaga.ledger.tail_engine import SealingEngine, TailEngine
 GENTLE = Pace(workers=1, share=0.1, memory_mb=400)
 """For a live primary: a tenth of one connection's time, and of the reader's beside it."""
 
-EngineName = Literal["auto", "duckdb", "postgres"]
+EngineName = Literal["auto", "fingerprint", "duckdb", "postgres"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Untouched:
 
 
 def choose(ledger: Ledger, name: EngineName) -> tuple[str, str]:
-    """The engine to use, and why; BadInput where the one asked for cannot read this ledger."""
+    """The engine that keeps sums per account, and why; BadInput where the one asked for cannot read this ledger."""
     obstacle = duckdb.missing() or duckdb.unsupported(ledger)
     if name == "duckdb" and obstacle:
         raise BadInput(f"--engine duckdb: {obstacle}", hint="leave the engine to Siaga, or use `--engine postgres`")
@@ -110,6 +111,10 @@ class Reading:
 
     def _read(self, on_progress: OnProgress) -> None:
         self.engine.read(on_progress)
+        if isinstance(self.engine, FingerprintEngine) and self.engine.disagrees():
+            self.notes.append("the fingerprint of the whole ledger disagrees: every account was looked at")
+            self._replace(self._by_account)
+            self.engine.read(on_progress)
         if isinstance(self.engine, TailEngine) and self.engine.disagrees():
             # Rewritten rows are new, and would be counted twice: only a full pass names what is wrong, if anything.
             self.notes.append("what came after the seal disagrees, or rows were rewritten since: everything was read")
@@ -183,6 +188,39 @@ class Reading:
         return found
 
     def _chosen(self) -> Engine:
+        obstacle = self._fingerprint_obstacle()
+        if not obstacle and not self._want.wide:
+            return FingerprintEngine(
+                self._ledger,
+                self._source,
+                self._options.pace,
+                ids=self._want.unique_entries,
+                whole=self._options.sums_only,
+            )
+        if self._options.engine == "fingerprint" and obstacle:
+            raise BadInput(f"--engine fingerprint: {obstacle}", hint="leave the engine to Siaga")
+        return self._by_account()
+
+    def _fingerprint_obstacle(self) -> str:
+        """Why sums per account are wanted; empty where one look at the whole ledger is enough."""
+        options = self._options
+        if options.engine not in ("auto", "fingerprint"):
+            return "another engine was asked for"
+        wanted = {
+            "--journal": options.journal is not None,
+            "--key": options.secret is not None,
+            "--export": options.export is not None,
+            "--work": options.work is not None,
+            "--deep": options.deep,
+        }
+        for name, given in wanted.items():
+            if given:
+                return f"{name} wants every account's own sums"
+        if self._want.unique_entries and options.engine == "auto":
+            return "no unique index keeps two entries from sharing an id, and another engine finds them faster"
+        return fingerprint.obstacle(self._ledger, self._source.position.version)
+
+    def _by_account(self) -> Engine:
         name, why = choose(self._ledger, self._options.engine)
         if name == "postgres":
             if why:

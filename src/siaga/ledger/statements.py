@@ -166,8 +166,8 @@ def made(ledger: Ledger, *, key: str | None, digests: bool) -> tuple[str, ...]:
         "amount_sum": True,
         "chain": has_chain(ledger),
         "lane": entries.sums_to_zero,
-        "arithmetic": _arithmetic(ledger) != "0",
-        "unreadable": _unreadable(ledger) != "0",
+        "arithmetic": arithmetic(ledger) != "0",
+        "unreadable": unreadable(ledger) != "0",
         "sequence_sum": digested and entries.sequence is not None,
         "digest": digests,
         "digest_keyed": key is not None,
@@ -188,8 +188,8 @@ def folded(ledger: Ledger, dialect: Dialect, source: str, *, key: str | None, di
         "amount_sum": "coalesce(sum(amount), 0)",
         "chain": _chain_sum(ledger, dialect),
         "lane": dialect.lane(),
-        "arithmetic": _arithmetic(ledger),
-        "unreadable": _unreadable(ledger),
+        "arithmetic": arithmetic(ledger),
+        "unreadable": unreadable(ledger),
         "sequence_sum": "coalesce(sum(sequence), 0)",
         "digest": dialect.digest_sum(written, ""),
         "digest_keyed": dialect.digest_sum(written, key),
@@ -225,13 +225,14 @@ def _chain_sum(ledger: Ledger, dialect: Dialect) -> str:
     )
 
 
-def _arithmetic(ledger: Ledger) -> str:
+def arithmetic(ledger: Ledger) -> str:
+    """Counts rows whose balances before and after do not differ by their amount."""
     if not (ledger.map.entries.balance_before and ledger.map.entries.balance_after):
         return "0"
     return "count(*) filter (where balance_before + amount <> balance_after)"
 
 
-def _unreadable(ledger: Ledger) -> str:
+def unreadable(ledger: Ledger) -> str:
     """Counts rows with a NULL where the checks need a value; columns that cannot have one are not asked."""
     entries = ledger.map.entries
     needed = [field for field in FIELDS if field not in ("id", "transaction") and field in ledger.shape.fields]

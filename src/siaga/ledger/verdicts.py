@@ -116,25 +116,15 @@ def _right(ledger: Ledger) -> list[str]:
     return right
 
 
-def totals(ledger: Ledger, dialect: Dialect, judged_rows: str) -> str:
+def totals(judged_rows: str) -> str:
     """One row a currency."""
-    texts = ledger.shape.texts
-    written = dialect.joined(
-        [
-            dialect.written("account", "account" in texts),
-            dialect.written("key_currency", True),
-            dialect.written("balance", False),
-            dialect.written("entries", False),
-            "case when is_right then 'verified' else 'mismatch' end",
-        ]
-    )
     return (
         "select currency, count(*) filter (where rows > 0) as accounts, coalesce(sum(entries), 0) as entries, "
         "count(*) filter (where not is_right) as wrong, coalesce(sum(lane), 0) as lane, "
         "coalesce(sum(amount_sum), 0) as amount_sum, coalesce(sum(digest_keyed), 0) as digest_keyed, "
         "count(*) filter (where system = 1) as system, "
-        "count(*) filter (where system = 1 and is_right) as system_right, "
-        f"{dialect.digest_sum(written, '')} as verdicts_digest from ({judged_rows}) j group by currency"
+        "count(*) filter (where system = 1 and is_right) as system_right "
+        f"from ({judged_rows}) j group by currency"
     )
 
 

@@ -77,6 +77,11 @@ def signal_all(pids: Sequence[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
+def regions_down(platform: Platform) -> set[str]:
+    outage = platform.siaga("uptime", "--json").document["outage"]
+    return set(outage["regions"]) if outage else set()
+
+
 def worst(platform: Platform) -> Any:
     listed = platform.siaga("incidents", "list", "--json").document["incidents"]
     found = [one for one in listed if one["level"] == 3]

@@ -18,8 +18,8 @@ from siaga.ledger.model import Fault, JournalResult, Name, Position, State, Verd
 from siaga.ledger.propose import propose, toml
 from siaga.ledger.reading import EngineName, Options
 
-ENGINES: tuple[EngineName, ...] = ("duckdb", "postgres")
-both_engines = pytest.mark.parametrize("engine", ENGINES)
+ENGINES: tuple[EngineName, ...] = ("fingerprint", "duckdb", "postgres")
+every_engine = pytest.mark.parametrize("engine", ENGINES)
 
 
 class Kept:
@@ -56,14 +56,14 @@ def test_database_and_python_fold_the_same_accumulators(server: Server, template
     assert kept.rows == expected
 
 
-@both_engines
+@every_engine
 def test_a_ledger_without_accounts_is_verified_as_empty(books: Books, engine: EngineName) -> None:
     books.run("truncate account, entry")
     report = books.check(Options(engine=engine))
     assert (report.verdict, report.accounts, report.entries, report.verified) == (Verdict.VERIFIED, 0, 0, 0)
 
 
-@both_engines
+@every_engine
 def test_accounts_without_entries_must_be_at_their_opening_balance(books: Books, engine: EngineName) -> None:
     assert books.check(Options(engine=engine)).verified == 20
     assert books.run("update account set balance = 5 where id = 20") == 1
@@ -72,7 +72,7 @@ def test_accounts_without_entries_must_be_at_their_opening_balance(books: Books,
     assert wrong(report)["20"].difference == 5
 
 
-@both_engines
+@every_engine
 def test_entries_without_an_account_are_orphans_and_taint_their_counterparties(
     books: Books, engine: EngineName
 ) -> None:
@@ -84,7 +84,7 @@ def test_entries_without_an_account_are_orphans_and_taint_their_counterparties(
     assert report.verified == 20 - len(set(wrong(report)) - {"999"}) - len(report.tainted)
 
 
-@both_engines
+@every_engine
 def test_an_account_that_is_there_twice_is_named(books: Books, engine: EngineName) -> None:
     books.run(
         "alter table account drop constraint account_pkey; insert into account select * from account where id = 4"
@@ -93,7 +93,7 @@ def test_an_account_that_is_there_twice_is_named(books: Books, engine: EngineNam
     assert Name.UNIQUE_ACCOUNTS in wrong(report)["4"].failed_checks
 
 
-@both_engines
+@every_engine
 def test_an_id_that_two_entries_share_is_found_where_no_index_forbids_it(books: Books, engine: EngineName) -> None:
     assert named(books.check(Options(engine=engine)), Name.UNIQUE_ENTRIES).covered
     books.run("alter table entry drop constraint entry_pkey; alter table entry alter id drop identity")
@@ -105,7 +105,7 @@ def test_an_id_that_two_entries_share_is_found_where_no_index_forbids_it(books: 
     assert {f.fault for found in report.mismatched for f in found.entries} == {Fault.EXTRA}
 
 
-@both_engines
+@every_engine
 def test_nulls_are_named_never_skipped(books: Books, engine: EngineName) -> None:
     books.run("alter table entry alter amount drop not null, alter transfer drop not null, alter account drop not null")
     books.run("alter table account alter balance drop not null")
@@ -120,7 +120,7 @@ def test_nulls_are_named_never_skipped(books: Books, engine: EngineName) -> None
     assert Name.ORPHANS in wrong(books.check(Options(engine=engine)))[None].failed_checks
 
 
-@both_engines
+@every_engine
 def test_numbers_at_the_edge_of_64_bits_are_exact(books: Books, engine: EngineName) -> None:
     large = 2**63 - 1
     books.run(
@@ -167,7 +167,7 @@ def test_numbers_beyond_38_digits_go_to_the_databases_own_arithmetic(books: Book
 
 
 @pytest.mark.parametrize("value", ["'NaN'", "'Infinity'", "0.00001"])
-@both_engines
+@every_engine
 def test_money_that_has_no_exact_sum_is_unreadable(books: Books, value: str, engine: EngineName) -> None:
     ledger_map = _numeric(books, "numeric")
     books.run(f"update entry set amount = {value} where id = 7")
@@ -177,7 +177,7 @@ def test_money_that_has_no_exact_sum_is_unreadable(books: Books, value: str, eng
     assert Fault.UNREADABLE in {f.fault for f in wrong(report)[account].entries}
 
 
-@both_engines
+@every_engine
 def test_debit_and_credit_columns_make_the_amount(books: Books, engine: EngineName) -> None:
     books.run("alter table entry add debit bigint, add credit bigint")
     books.run("update entry set debit = -amount where amount < 0; update entry set credit = amount where amount >= 0")
@@ -189,7 +189,7 @@ def test_debit_and_credit_columns_make_the_amount(books: Books, engine: EngineNa
     assert [Name.VALUES in found.failed_checks for found in report.mismatched] == [True]
 
 
-@both_engines
+@every_engine
 def test_views_are_read_as_tables_are(books: Books, engine: EngineName) -> None:
     books.run("create view book as select id as number, balance, version from account where id < 100")
     books.run("create view line as select * from entry")
@@ -200,7 +200,7 @@ def test_views_are_read_as_tables_are(books: Books, engine: EngineName) -> None:
     assert books.check(Options(engine=engine), views).verdict is Verdict.MISMATCH
 
 
-@both_engines
+@every_engine
 def test_a_condition_leaves_rows_out_and_may_hold_a_percent_sign(books: Books, engine: EngineName) -> None:
     books.run("alter table account add kind text default 'user'; alter table entry add kind text default 'user'")
     books.run("insert into account values (500, 77, 0, '50% draft'); update account set balance = 1 where id = 20")
@@ -219,7 +219,7 @@ def test_a_condition_leaves_rows_out_and_may_hold_a_percent_sign(books: Books, e
     assert report.system_verified == 1
 
 
-@both_engines
+@every_engine
 def test_an_entry_in_a_foreign_currency_is_named_as_that(books: Books, engine: EngineName) -> None:
     books.run("alter table account add currency text default 'EUR'; alter table entry add currency text default 'EUR'")
     both = mapped(accounts={"currency": "currency"}, entries={"currency": "currency"})
@@ -235,7 +235,7 @@ def test_an_entry_in_a_foreign_currency_is_named_as_that(books: Books, engine: E
     assert [Name.CURRENCY in m.failed_checks for m in report.mismatched] == [True]
 
 
-@both_engines
+@every_engine
 def test_currencies_that_only_accounts_know_are_balanced_apart(books: Books, engine: EngineName) -> None:
     books.run("alter table account add currency text default 'EUR'; update account set currency = 'IDR' where id > 17")
     ledger_map = mapped(accounts={"currency": "currency"})
@@ -247,7 +247,7 @@ def test_currencies_that_only_accounts_know_are_balanced_apart(books: Books, eng
     assert {found.account for found in report.tainted} == {"1", "18"}
 
 
-@both_engines
+@every_engine
 def test_ids_of_different_types_are_compared_as_text(books: Books, engine: EngineName) -> None:
     books.run("alter table entry alter account type text")
     assert books.check(Options(engine=engine)).verdict is Verdict.VERIFIED
@@ -255,7 +255,7 @@ def test_ids_of_different_types_are_compared_as_text(books: Books, engine: Engin
     assert "02" in wrong(books.check(Options(engine=engine)))
 
 
-@both_engines
+@every_engine
 def test_one_account_with_all_entries_is_no_special_case(books: Books, engine: EngineName) -> None:
     books.run("truncate entry; update account set balance = 0, version = 0")
     books.run(
@@ -271,7 +271,7 @@ def test_one_account_with_all_entries_is_no_special_case(books: Books, engine: E
     assert len(report.mismatched[0].entries) <= 100
 
 
-@both_engines
+@every_engine
 def test_a_sequence_may_begin_anywhere(books: Books, engine: EngineName) -> None:
     books.run("update entry set sequence = sequence - 1; update account set version = version - 1")
     from_zero = mapped(entries={"first_sequence": 0})

@@ -1,0 +1,204 @@
+"""The engine that is asked first: PostgreSQL adds up the ledger's fingerprint, over ranges of pages side by side.
+
+It knows only whether everything is right. Where it is not, or where sums per account are wanted, another engine reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from siaga.ledger import fingerprint, ranges, statements, verdicts
+from siaga.ledger.accumulators import LANE
+from siaga.ledger.catalog import Connection
+from siaga.ledger.engine import CurrencyTotals, OnProgress, Pace, Source, Unbalanced
+from siaga.ledger.fingerprint import Sums
+from siaga.ledger.model import Figures, Progress
+from siaga.ledger.ranges import Chunk
+from siaga.ledger.schema import Ledger
+from siaga.ledger.team import Team
+
+RANGE_ROWS = 1_000_000
+"""Some 0.3 s of reading: often enough to show how far it is, and to share the last of it."""
+POLL_S = 0.1
+CANCEL_DEADLINE_S = 5.0
+"""For workers to notice; a source that hangs is not waited for."""
+
+
+class FingerprintEngine:
+    """One pass, within transactions under one snapshot."""
+
+    name = "fingerprint"
+
+    def __init__(
+        self, ledger: Ledger, source: Source, pace: Pace, *, ids: bool, whole: bool = False, wide: bool = False
+    ) -> None:
+        """`ids`: look for ids that two entries share; `whole`: one statement a table, so that an index may be read."""
+        self._ledger, self._source, self._pace, self._ids, self._wide = ledger, source, pace, ids, wide
+        self._chunks = _chunks(ledger, source.position.version, pace, whole=whole)
+        self._parallel = pace.workers if pace.share == 1 and all(c.pages is None for c in self._chunks) else 0
+        self._lock = threading.Lock()
+        self._open: list[Connection] = []
+        self._stop = threading.Event()
+        self._rows = 0
+        self._sums = {"accounts": Sums(), "entries": Sums()}
+        self._twice = self._orphans = 0
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    def read(self, on_progress: OnProgress) -> None:
+        """Add up every range; once more where a number needs more than 64 bits."""
+        try:
+            self._read(on_progress)
+        except psycopg.errors.NumericValueOutOfRange:
+            if self._wide:
+                raise
+            self._wide, self._rows = True, 0
+            self._sums = {"accounts": Sums(), "entries": Sums()}
+            self._stop.clear()
+            self._read(on_progress)
+
+    def _read(self, on_progress: OnProgress) -> None:
+        began = time.monotonic()
+        left: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
+        for chunk in self._chunks:
+            left.put(chunk)
+        expected = sum(chunk.rows for chunk in self._chunks)
+        team = Team(min(self._pace.workers, len(self._chunks)), lambda _: self._work(left))
+        try:
+            while not team.ended(within_s=POLL_S):
+                on_progress(Progress("reading", self._rows, expected, time.monotonic() - began))
+        except BaseException:
+            # Ctrl-C, or a range that could not be read: the others need not go on.
+            self._stop.set()
+            self._cancel()
+            team.gone(within_s=CANCEL_DEADLINE_S)
+            raise
+        on_progress(Progress("judging", expected, expected, time.monotonic() - began))
+        self._twice = 0 if fingerprint.unique_accounts(self._ledger) else self._number(fingerprint.twice(self._ledger))
+        orphans = fingerprint.orphans(self._ledger)
+        self._orphans = self._number(orphans) if orphans else 0
+
+    def _work(self, left: queue.SimpleQueue[Chunk]) -> None:
+        with self._connected() as connection:
+            while not self._stop.is_set():
+                try:
+                    chunk = left.get_nowait()
+                except queue.Empty:
+                    return
+                began = time.monotonic()
+                row = connection.execute(self._statement(chunk)).fetchone()
+                assert row is not None, "an aggregate has one row"
+                with self._lock:
+                    self._sums[chunk.table] += fingerprint.of_row(row)
+                    self._rows += int(row[0])
+                self._stop.wait((time.monotonic() - began) * (1 / self._pace.share - 1))
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """A connection of its own that sees what the check's own transaction sees."""
+        name = f"siaga ledger {self._source.exported}"
+        with contextlib.closing(psycopg.connect(self._source.conninfo, application_name=name)) as connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.read_only = True
+            connection.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(self._source.exported)))
+            connection.execute(_settings(self._parallel))
+            with self._lock:
+                self._open.append(connection)
+            yield connection
+
+    def _cancel(self) -> None:
+        """End what the connections are at; best effort."""
+        with self._lock:
+            for connection in self._open:
+                with contextlib.suppress(psycopg.Error):
+                    connection.cancel_safe(timeout=1)
+
+    def _number(self, statement: str) -> int:
+        """In the check's own transaction, by all workers."""
+        self._source.connection.execute(_settings(self._pace.workers if self._pace.share == 1 else 0))
+        row = self._source.connection.execute(statement).fetchone()
+        assert row is not None, "an aggregate has one row"
+        return int(row[0])
+
+    # --- what was found ----------------------------------------------------------------------------------------
+
+    def disagrees(self) -> bool:
+        """Whether anything is wrong, and has to be looked for account by account."""
+        balanced = fingerprint.agree(self._ledger, self._sums["entries"], self._sums["accounts"])
+        return not balanced or bool(self._twice or self._orphans)
+
+    def totals(self) -> Sequence[CurrencyTotals]:
+        """Of all currencies together; asked only where nothing is wrong."""
+        accounts, entries = self._sums["accounts"], self._sums["entries"]
+        return [
+            CurrencyTotals(
+                currency=None,
+                accounts=int(accounts.rows),
+                entries=int(entries.rows),
+                wrong=0,
+                lane=0,
+                amount_sum=0,
+                digest_keyed=0,
+                system=int(accounts.system),
+                system_right=int(accounts.system),
+            )
+        ]
+
+    @property
+    def verdicts_digest(self) -> str:
+        """Of every account's verdict: all are verified."""
+        return f"{int(self._sums['accounts'].verdicts) % LANE:016x}"
+
+    def suspects(self, limit: int) -> Sequence[Figures]:
+        """None: see `disagrees`."""
+        return []
+
+    def unbalanced(self, limit: int) -> Sequence[Unbalanced]:
+        """None: see `disagrees`."""
+        return []
+
+    def duplicates(self, limit: int) -> Sequence[str]:
+        """Ids that more than one entry has."""
+        rows = self._source.connection.execute(self._duplicates(limit)).fetchall()
+        return [str(row[0]) for row in rows]
+
+    def statements(self) -> Sequence[str]:
+        """Those that PostgreSQL sees."""
+        found = [self._statement(chunk) for chunk in self._chunks]
+        found += [] if fingerprint.unique_accounts(self._ledger) else [fingerprint.twice(self._ledger)]
+        found += [statement] if (statement := fingerprint.orphans(self._ledger)) else []
+        return [*found, self._duplicates(1)] if self._ids else found
+
+    def close(self) -> None:
+        """Workers close their own connections."""
+        self._stop.set()
+
+    # --- statements --------------------------------------------------------------------------------------------
+
+    def _statement(self, chunk: Chunk) -> Any:
+        made = fingerprint.accounts if chunk.table == "accounts" else fingerprint.entries
+        return made(self._ledger, pages=chunk.pages, wide=self._wide)
+
+    def _duplicates(self, limit: int) -> Any:
+        rows = statements.entries(self._ledger, ("id",), bounded=False)
+        return verdicts.duplicates(rows, limit)
+
+
+def _settings(parallel: int) -> Any:
+    """For this transaction alone. Compiling takes longer than it saves; our own ranges are what runs side by side."""
+    return f"set local jit = off; set local max_parallel_workers_per_gather = {parallel:d}; set local work_mem = '64MB'"
+
+
+def _chunks(ledger: Ledger, version: int, pace: Pace, *, whole: bool) -> list[Chunk]:
+    if whole:
+        return [Chunk("accounts", None, ledger.accounts.rows), Chunk("entries", None, ledger.entries.rows)]
+    rows_max = ranges.GENTLE_ROWS if pace.share < 1 else RANGE_ROWS
+    return ranges.chunks(ledger, version, lambda rows: -(-rows // rows_max) or 1)
