@@ -139,3 +139,13 @@ async def test_a_walk_that_may_not_log_in_is_not_measured(database: Database, se
 
 def _fields(of: checksums.Walk) -> dict[str, object]:
     return {name: getattr(of, name) for name in of.__slots__}
+
+
+async def test_a_new_server_s_first_walk_is_not_due_yet(database: Database, server: Server) -> None:
+    scrub = checksums.scrub(HOST, server, walk(database))
+    assert scrub.unread is not None
+    [found] = await scrub.unread(datetime.now(UTC))
+    assert found.applicable is False
+    assert found.why.startswith("not due before")
+    [later] = await scrub.unread(datetime.now(UTC) + checksums.WALK_EVERY)
+    assert later.applicable is True

@@ -240,3 +240,10 @@ def test_os_release_is_unquoted() -> None:
     text = '# comment\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\nVERSION_ID="12"\n'
     assert packages.os_release(text)["VERSION_ID"] == "12"
     assert packages.os_release(text)["ID"] == "debian"
+
+
+@pytest.mark.parametrize(("days", "due"), [(0, False), (6.9, False), (7, True), (400, True), (-1, True)])
+def test_a_first_walk_is_due_a_week_after_the_data_was_made(days: float, due: bool) -> None:
+    found = checksums.unwalked(NOW - timedelta(days=days), SERVER, NOW)
+    assert found.value is None
+    assert found.applicable is due
