@@ -26,7 +26,7 @@ GROUPS: dict[str, tuple[Kind, ...]] = {
     "the kernel's log": (Kind.KERNEL_ERRORS,),
     "filesystems and data": (Kind.FILESYSTEM_ERRORS, Kind.CHECKSUM_FAILURES, Kind.SCRUB_FAILURES),
     "certificates": (Kind.CERTIFICATE,),
-    "clocks": (Kind.CLOCK_OFFSET,),
+    "clocks": (Kind.CLOCK_OFFSET, Kind.CLOCK_SPREAD),
     "packages": (Kind.PACKAGE_AGE, Kind.SUPPORT),
     "replication slots": (Kind.SLOT_WAL,),
     "head-room": (

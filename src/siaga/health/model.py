@@ -25,6 +25,7 @@ class Kind(StrEnum):
     SCRUB_FAILURES = "scrub_failures"
     CERTIFICATE = "certificate_days"
     CLOCK_OFFSET = "clock_offset_ms"
+    CLOCK_SPREAD = "clock_spread_ms"
     PACKAGE_AGE = "package_age_days"
     SUPPORT = "support_days"
     SLOT_WAL = "slot_wal_percent"
