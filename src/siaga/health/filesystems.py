@@ -13,6 +13,12 @@ from siaga.hosts.model import Host
 
 _DEADLINE_S = 10.0
 
+COUNTLESS = {
+    "xfs": "it tells the kernel's log, which is read of its own",
+    "tmpfs": "it is memory, on no disk",
+}
+"""Filesystems of which it is known that they count nothing. An overlay is none: what it stands on may count."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mount:
@@ -66,7 +72,10 @@ async def _look(host: Host, mount: Mount) -> Observation:
         why = f"{mount.kind} is mounted read-only, as the kernel does after an error"
         return Observation(Kind.FILESYSTEM_ERRORS, host.name, mount.target, 1.0, why)
     count: float | None = None
-    why = f"{mount.kind} keeps no count of its errors; those of a disk are in the kernel's log"
+    if mount.kind in COUNTLESS:
+        why = f"{mount.kind} keeps no count: {COUNTLESS[mount.kind]}"
+        return Observation(Kind.FILESYSTEM_ERRORS, host.name, mount.target, None, why, applicable=False)
+    why = f"whether {mount.kind} keeps a count of its errors, or stands on something that does, is not known here"
     try:
         if mount.kind == "ext4":
             count, why = await _ext4(host, mount), "since the last fsck"

@@ -9,6 +9,8 @@ from enum import StrEnum
 
 from siaga.site.health import COUNTING_DOWN, Limit
 
+NOT_YET = "not read yet; the weekly check does"
+
 
 class Kind(StrEnum):
     """What is read; each is the name of its limit in the site file, and ends with its unit unless it is a count."""
@@ -23,6 +25,7 @@ class Kind(StrEnum):
     SCRUB_FAILURES = "scrub_failures"
     CERTIFICATE = "certificate_days"
     CLOCK_OFFSET = "clock_offset_ms"
+    CLOCK_SPREAD = "clock_spread_ms"
     PACKAGE_AGE = "package_age_days"
     SUPPORT = "support_days"
     SLOT_WAL = "slot_wal_percent"
@@ -66,6 +69,11 @@ class Verdict(StrEnum):
     ACT_SOON = "act soon"
     ACT_NOW = "act now"
     NOT_MEASURED = "not measured"
+    NOT_APPLICABLE = "not applicable"
+    """It is known that there is nothing to read; it says so, and counts neither as well nor as unseen."""
+
+
+ASKS_NOTHING = frozenset({Verdict.OK, Verdict.NOT_APPLICABLE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +85,11 @@ class Observation:
     subject: str
     """Of what: a mount point, a server, a slot, a certificate."""
     value: float | None
-    """None: not measured."""
+    """None: not measured, or nothing to read."""
     why: str = ""
-    """Why it was not measured, or what is behind the value; no secret."""
+    """Why there is no value, or what is behind it; no secret."""
+    applicable: bool = True
+    """False only where the reader knows that there is nothing to read; a look that failed is no such knowledge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +130,8 @@ class Reader:
     deadline_s: float = 20.0
     scrub: bool = False
     """Reads all the data, slowly: only in the weekly check."""
+    unread: Callable[[datetime], Awaitable[Sequence[Observation]]] | None = None
+    """What is known of data that no scrub ever read; None: that it was not read."""
 
     def blind(self, why: str) -> tuple[Observation, ...]:
         """What is known when it could not look."""

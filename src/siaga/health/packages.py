@@ -11,6 +11,7 @@ import httpx2
 
 from siaga.errors import Unreachable
 from siaga.health import valkey
+from siaga.health.distribution import Installed
 from siaga.health.end_of_life import Ending, ending
 from siaga.health.model import Kind, Observation, Reader
 from siaga.health.postgres import Server, ask
@@ -32,6 +33,8 @@ class Program:
     """`transactions-1`; which product it is comes with its version."""
     host: str
     version: Version
+    installed: Callable[[], Awaitable[Installed]] | None = None
+    """As which package of a distribution, that mends it where its makers name no end."""
 
 
 def support(program: Program, known: Mapping[tuple[str, str], Ending]) -> Reader:
@@ -39,23 +42,39 @@ def support(program: Program, known: Mapping[tuple[str, str], Ending]) -> Reader
 
     async def read(now: datetime) -> Sequence[Observation]:
         product, version = await program.version()
-        return [supported(product, version, program, known, now)]
+        installed = None
+        if program.installed is not None and ending(known, product, version) is None:
+            installed = await program.installed()
+        return [supported(product, version, program, known, now, installed)]
 
     name = f"support of {program.host}:{program.subject}"
     return Reader(name, program.host, (Kind.SUPPORT,), read, program.subject)
 
 
 def supported(
-    product: str, version: str, program: Program, known: Mapping[tuple[str, str], Ending], now: datetime
+    product: str,
+    version: str,
+    program: Program,
+    known: Mapping[tuple[str, str], Ending],
+    now: datetime,
+    installed: Installed | None = None,
 ) -> Observation:
-    """Look the version up; what the table does not know is not measured, never well."""
+    """Look the version up, else the distribution that mends it; what the table does not know is not measured."""
     found = ending(known, product, version)
+    of = f"{product} {version}"
+    if found is None and installed is not None:
+        # What runs may be older than what is installed: then nobody mends what runs.
+        if installed.version != version:
+            why = f"{of} runs, {installed.version} is installed: restart it"
+            return Observation(Kind.SUPPORT, program.host, program.subject, None, why)
+        of = f"{of}, mended by {installed.archive.product} {installed.archive.release}"
+        found = ending(known, installed.archive.product, installed.archive.release)
     if found is None:
-        why = f"end of life of {product} {version} is not known to this version of siaga"
+        why = f"end of life of {of} is not known to this version of siaga"
         return Observation(Kind.SUPPORT, program.host, program.subject, None, why)
     # The last day still counts.
     days = (datetime.combine(found.until, time.max, UTC) - now).total_seconds() / _DAY_S
-    why = f"{product} {version}: {found.cycle} ends {found.until.isoformat()} ({found.source})"
+    why = f"{of}: {found.cycle} ends {found.until.isoformat()} ({found.source})"
     return Observation(Kind.SUPPORT, program.host, program.subject, round(days, 2), why)
 
 

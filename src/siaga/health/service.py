@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from siaga.errors import SiagaError
 from siaga.evidence.model import Evidence, Record, Unrecorded
 from siaga.health import adherence
 from siaga.health.decide import judge
-from siaga.health.model import Observation, Point, Reader, Reading, Verdict
+from siaga.health.model import ASKS_NOTHING, NOT_YET, Observation, Point, Reader, Reading, Verdict
 from siaga.health.store import Key, Remembered, Store
 from siaga.health.trend import DAYS
 from siaga.site.health import HealthLimits
@@ -27,9 +28,9 @@ CHANGED = "health.changed"
 EVERY = timedelta(hours=1)
 SETTLING = timedelta(minutes=1)
 """After a start of the controller; whoever starts a platform starts it last."""
+UNREAD_DEADLINE_S = 20.0
 AT_ONCE_MAX = 4
 """Readers that look at the same time: the platform under them serves users."""
-NOT_YET = "not read yet; the weekly check does"
 
 
 class HealthService:
@@ -43,6 +44,7 @@ class HealthService:
         self._limits = limits
         self._evidence = evidence
         self._latest: dict[str, tuple[Reading, ...]] = {}
+        self._scrubbed: set[str] = set()
         self._unrecorded: list[Record] = []
         self._store_trouble = ""
         self._recalled = False
@@ -65,7 +67,8 @@ class HealthService:
         async with self._checking:
             await self._recall(now)
             self._checked_at = now
-            return await self._look([reader for reader in self._readers if not reader.scrub], now)
+            looked = await self._look([reader for reader in self._readers if not reader.scrub], now)
+            return looked + await self._ask_for_unread(now)
 
     async def scrub(self, now: datetime) -> tuple[Reading, ...]:
         """Have all data read and its checksums compared, gently; hours on a large site. One server after another."""
@@ -75,6 +78,7 @@ class HealthService:
             for reader in self._readers:
                 if reader.scrub:
                     found += await self._look([reader], now)
+                    self._scrubbed.add(reader.name)
         return tuple(found)
 
     @property
@@ -106,6 +110,7 @@ class HealthService:
         except (sqlite3.Error, OSError) as error:
             self._note_trouble(error)
             remembered, history = {}, {}
+        self._scrubbed |= remembered.keys()
         self._latest = recalled(self._readers, remembered, history, self._limits, now) | self._latest
         looked = [remembered[r.name].at for r in self._readers if not r.scrub and r.name in remembered]
         self._checked_at = max(looked, default=None)
@@ -121,6 +126,21 @@ class HealthService:
             await self._keep(reader.name, observations, now)
         await self._record()
         return tuple(reading for reader in readers for reading in self._latest[reader.name])
+
+    async def _ask_for_unread(self, now: datetime) -> tuple[Reading, ...]:
+        """Whether a first scrub is due. The answer is not kept: no scrub may seem done that was not."""
+        found: list[Reading] = []
+        for reader in self._readers:
+            if reader.unread is None or reader.name in self._scrubbed:
+                continue
+            asked = replace(reader, read=reader.unread, deadline_s=UNREAD_DEADLINE_S)
+            readings = tuple(_judged(await _observe(asked, now, asyncio.Semaphore()), {}, self._limits, now))
+            if reader.name not in self._scrubbed:
+                self._unrecorded += _changes(self._latest.get(reader.name, ()), readings)
+                self._latest[reader.name] = readings
+                found += readings
+        await self._record()
+        return tuple(found)
 
     async def _history(self, now: datetime) -> Mapping[Key, list[Point]]:
         try:
@@ -165,7 +185,7 @@ async def _observe(reader: Reader, now: datetime, few: asyncio.Semaphore) -> tup
         except TimeoutError:
             return reader.blind(f"no answer within {reader.deadline_s:g} s")
         except SiagaError as error:
-            return reader.blind(error.message)
+            return reader.blind(f"{error.message}; hint: {error.hint}" if error.hint else error.message)
         except OSError as error:
             return reader.blind(str(error))
         except Exception as error:  # noqa: BLE001 (one reader's fault must not hide what the others see)
@@ -185,7 +205,7 @@ def recalled(
     for reader in readers:
         if reader.name in remembered:
             found[reader.name] = as_of_then(remembered[reader.name], history, limits)
-        elif reader.scrub:
+        elif reader.scrub and reader.unread is None:
             found[reader.name] = tuple(_judged(reader.blind(NOT_YET), history, limits, now))
     return found
 
@@ -203,7 +223,7 @@ def _judged(
 
 
 def _changes(before: Sequence[Reading], after: Sequence[Reading]) -> list[Record]:
-    """One record a verdict that changed; what is seen for the first time and well is no change."""
+    """One record a verdict that changed; what asks for nothing when it is seen for the first time is no change."""
     known = {_key(reading): reading.verdict for reading in before}
     return [
         Record(
@@ -214,7 +234,8 @@ def _changes(before: Sequence[Reading], after: Sequence[Reading]) -> list[Record
             {**line(reading), "before": str(known.get(_key(reading), ""))},
         )
         for reading in after
-        if known.get(_key(reading), Verdict.OK) is not reading.verdict
+        if reading.verdict is not known.get(_key(reading))
+        and (_key(reading) in known or reading.verdict not in ASKS_NOTHING)
     ]
 
 
@@ -224,7 +245,7 @@ def _key(reading: Reading) -> Key:
 
 def document(readings: Sequence[Reading], store_trouble: str = "") -> dict[str, Any]:
     """Readings as a plain document, worst first."""
-    order = (Verdict.ACT_NOW, Verdict.ACT_SOON, Verdict.NOT_MEASURED, Verdict.OK)
+    order = (Verdict.ACT_NOW, Verdict.ACT_SOON, Verdict.NOT_MEASURED, Verdict.NOT_APPLICABLE, Verdict.OK)
     ordered = sorted(readings, key=lambda r: (order.index(r.verdict), r.observation.kind, r.observation.subject))
     return {
         "verdict": str(adherence.worst(readings)),

@@ -33,9 +33,14 @@ create table if not exists observation (
     at_s real not null,
     value real,
     why text not null,
+    applicable integer not null default 1,
     primary key (hour, reader, kind, host, subject)
 ) without rowid
 """
+_INSERT = (
+    "insert or replace into observation (hour, reader, kind, host, subject, at_s, value, why, applicable) "
+    "values (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 
 Key = tuple[Kind, str, str]
 """Kind, host and subject."""
@@ -60,10 +65,12 @@ class Store:
         """Keep what a reader saw, and forget the oldest of more hours than are kept."""
         at_s = at.timestamp()
         hour = int(at_s // _HOUR_S)
-        rows = [(hour, reader, o.kind.value, o.host, o.subject, at_s, o.value, o.why) for o in observations]
+        rows = [
+            (hour, reader, o.kind.value, o.host, o.subject, at_s, o.value, o.why, o.applicable) for o in observations
+        ]
         with self._opened() as connection:
             connection.execute("delete from observation where hour = ? and reader = ?", (hour, reader))
-            connection.executemany("insert or replace into observation values (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            connection.executemany(_INSERT, rows)
             # By their number, not their age: a clock that jumps ahead must not empty the file.
             connection.execute(
                 "delete from observation where hour < (select min(hour) from "
@@ -85,14 +92,15 @@ class Store:
         """What each reader saw when it last looked, not after `now`."""
         found: dict[str, Remembered] = {}
         query = (
-            "select reader, kind, host, subject, at_s, value, why from observation as o where hour = "
+            "select reader, kind, host, subject, at_s, value, why, applicable from observation as o where hour = "
             "(select max(hour) from observation where reader = o.reader and at_s <= ?)"
         )
         with self._opened() as connection:
-            for reader, kind, host, subject, at_s, value, why in connection.execute(query, (now.timestamp(),)):
+            rows = connection.execute(query, (now.timestamp(),))
+            for reader, kind, host, subject, at_s, value, why, applicable in rows:
                 if kind in _KINDS:
                     before = found[reader].observations if reader in found else ()
-                    seen = Observation(Kind(kind), host, subject, value, why)
+                    seen = Observation(Kind(kind), host, subject, value, why, bool(applicable))
                     found[reader] = Remembered(datetime.fromtimestamp(at_s, UTC), (*before, seen))
         return found
 
@@ -102,6 +110,9 @@ class Store:
         try:
             with connection:
                 connection.execute(_SCHEMA)
+                if "applicable" not in {row[1] for row in connection.execute("pragma table_info(observation)")}:
+                    # A file of an earlier release.
+                    connection.execute("alter table observation add column applicable integer not null default 1")
                 yield connection
         except sqlite3.DatabaseError as error:
             if not isinstance(error, sqlite3.OperationalError):

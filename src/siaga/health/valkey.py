@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -34,15 +35,22 @@ def reader(server: SessionServer) -> Reader:
     return Reader(f"head-room of {server.name}", server.host, kinds, read, server.name)
 
 
-async def ask(server: SessionServer) -> Mapping[str, Any]:
-    """Everything INFO says; Unreachable when it says nothing."""
+@contextlib.asynccontextmanager
+async def connected(server: SessionServer) -> AsyncIterator[Valkey]:
+    """A client for some questions; Unreachable when one gets no answer."""
     client = server.connect()
     try:
-        said: Mapping[str, Any] = await client.info()
+        yield client
     except (ValkeyError, OSError) as error:
         raise Unreachable(f"{server.name}: {error}", hint="Look at its log.") from None
     finally:
         await client.aclose()
+
+
+async def ask(server: SessionServer) -> Mapping[str, Any]:
+    """Everything INFO says; Unreachable when it says nothing."""
+    async with connected(server) as client:
+        said: Mapping[str, Any] = await client.info()
     return said
 
 

@@ -8,8 +8,9 @@ import os
 import random
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from siaga.errors import PlatformFault, Unreachable
 from siaga.hosts import processes
@@ -39,17 +40,18 @@ class LocalHost:
         env: Mapping[str, str] | None = None,
     ) -> Completed:
         """Run a command to its end; Unreachable when it misses the deadline (its group is killed)."""
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, **(env or {})},
-            start_new_session=True,
-        )
+        with _in_memory(stdin) as given:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=given,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env={**os.environ, **(env or {})},
+                start_new_session=True,
+            )
         try:
             async with asyncio.timeout(deadline_s):
-                stdout, stderr = await process.communicate(stdin)
+                stdout, stderr = await process.communicate()
         except TimeoutError:
             raise Unreachable(
                 f"`{Path(argv[0]).name}` did not end within {deadline_s:g} s",
@@ -96,6 +98,15 @@ class LocalHost:
                 hint="Stop what listens between 20000 and the ephemeral range, or free some sockets.",
             )
         return tuple(chosen)
+
+
+@contextlib.contextmanager
+def _in_memory(content: bytes) -> Iterator[IO[bytes]]:
+    """A file that is on no disk. Through a pipe, a program that ends before it has read would be an error of ours."""
+    with os.fdopen(os.memfd_create("stdin"), "w+b") as file:
+        file.write(content)
+        file.seek(0)
+        yield file
 
 
 def port_is_free(port: int) -> bool:

@@ -46,6 +46,9 @@ class HealthLimits(Strict):
     scrub_failures: Limit = Limit(soon=1, now=1)
     certificate_days: Limit = Limit(soon=30, now=7)
     clock_offset_ms: Limit = Limit(soon=50, now=500)
+    """From the time that the world goes by."""
+    clock_spread_ms: Limit = Limit(soon=50, now=500)
+    """Between the controller and a server."""
     package_age_days: Limit = Limit(soon=180, now=540)
     support_days: Limit = Limit(soon=180, now=0)
     """Until nobody mends the product any more."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import struct
 import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +25,13 @@ NOW = datetime.now(UTC)
 class WithoutChrony(LocalHost):
     async def run(self, argv: Sequence[str], **how: Any) -> Completed:
         raise FileNotFoundError(argv[0])
+
+
+class ClosedPath(LocalHost):
+    """As where a directory of PATH may not be searched."""
+
+    async def run(self, argv: Sequence[str], **how: Any) -> Completed:
+        raise PermissionError(13, "Permission denied")
 
 
 HOST = WithoutChrony()
@@ -67,3 +76,31 @@ async def test_a_silent_server_is_left_out_and_none_at_all_is_not_measured(monke
 async def test_without_chrony_and_servers_it_is_not_measured() -> None:
     with pytest.raises(Unreachable, match="names no time server"):
         await clock.reader(HOST, []).read(NOW)
+    with pytest.raises(Unreachable, match="names no time server"):
+        await clock.reader(ClosedPath(), []).read(NOW)
+
+
+@pytest.mark.clause("PMT")
+async def test_a_platform_alone_on_its_machine_need_not_follow_a_time_and_says_so() -> None:
+    for host in (HOST, ClosedPath()):
+        [found] = await clock.reader(host, [], alone=True).read(NOW)
+        assert found.value is None
+        assert found.applicable is False
+        assert "one clock" in found.why
+    async with time_server(0.2) as server:
+        [found] = await clock.reader(HOST, [server], alone=True).read(NOW)
+    assert found.value == pytest.approx(200, abs=50)
+
+
+async def test_a_chrony_that_is_there_and_does_not_answer_is_not_measured_even_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chronyc = tmp_path / "chronyc"
+    chronyc.write_text("#!/bin/sh\necho '506 Cannot talk to daemon'\nexit 1\n")
+    chronyc.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(Unreachable, match="does not answer"):
+        await clock.reader(LocalHost(), [], alone=True).read(NOW)
+    async with time_server(0.2) as server:
+        [found] = await clock.reader(LocalHost(), [server]).read(NOW)
+    assert found.why == "against 1 of 1 time servers"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from siaga.errors import Unreachable
-from siaga.health import descriptors, disks, filesystems, fsync, packages
+from siaga.health import descriptors, disks, distribution, filesystems, fsync, packages
 from siaga.health.end_of_life import table
 from siaga.health.model import Kind
 from siaga.hosts.local import LocalHost
@@ -85,3 +85,10 @@ async def test_the_age_of_a_program_is_that_of_its_file(tmp_path: Path) -> None:
     os.utime(program, (now().timestamp() - 200 * 86_400,) * 2)
     found = await packages.ages(HOST, {"it": str(program), "gone": str(tmp_path / "gone")}).read(now())
     assert [o.value for o in found] == [pytest.approx(200, abs=0.1), None]
+
+
+async def test_a_file_that_no_package_brought_is_mended_by_no_distribution(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.touch()
+    with pytest.raises(Unreachable, match="belongs to no package|no dpkg"):
+        await distribution.of_file(HOST, str(program))

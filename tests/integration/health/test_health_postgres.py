@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 from benchmarks.ledger.server import BINARIES, SETTINGS, running  # noqa: E402
 from benchmarks.ledger.server import Server as Database  # noqa: E402
 from siaga.errors import Unreachable  # noqa: E402
-from siaga.health import checksums, connections, packages, postgres_slots  # noqa: E402
+from siaga.health import checksums, clock_spread, connections, packages, postgres_slots  # noqa: E402
 from siaga.health.model import Observation, Reader  # noqa: E402
 from siaga.health.postgres import Server  # noqa: E402
 from siaga.hosts.local import LocalHost  # noqa: E402
@@ -139,3 +140,32 @@ async def test_a_walk_that_may_not_log_in_is_not_measured(database: Database, se
 
 def _fields(of: checksums.Walk) -> dict[str, object]:
     return {name: getattr(of, name) for name in of.__slots__}
+
+
+async def test_a_new_server_s_first_walk_is_not_due_yet(database: Database, server: Server) -> None:
+    scrub = checksums.scrub(HOST, server, walk(database))
+    assert scrub.unread is not None
+    [found] = await scrub.unread(datetime.now(UTC))
+    assert found.applicable is False
+    assert found.why.startswith("not due before")
+    [later] = await scrub.unread(datetime.now(UTC) + checksums.WALK_EVERY)
+    assert later.applicable is True
+
+
+@pytest.mark.clause("PMT")
+async def test_the_distance_of_a_server_s_clock_is_measured_whichever_way_it_is(server: Server) -> None:
+    [same] = await read(clock_spread.of_database(server))
+    assert same.value is not None
+    assert same.value < 50
+    [behind] = await read(clock_spread.of_database(server, lambda: time.time() - 5))
+    assert behind.value == pytest.approx(5000, abs=50)
+    assert behind.why.startswith("ahead of")
+    [ahead] = await read(clock_spread.of_database(server, lambda: time.time() + 5))
+    assert ahead.value == pytest.approx(5000, abs=50)
+    assert ahead.why.startswith("behind")
+
+
+async def test_the_clock_of_a_server_that_is_gone_is_not_measured() -> None:
+    gone = Server("db-1", "local", lambda: "host=127.0.0.1 port=1 connect_timeout=2")
+    with pytest.raises(Unreachable, match="db-1"):
+        await read(clock_spread.of_database(gone))

@@ -108,3 +108,10 @@ def test_every_kind_has_a_limit_and_every_limit_a_kind() -> None:
     assert {kind.value for kind in Kind} | {"days_left"} == set(HealthLimits.model_fields)
     assert {kind.value for kind in Kind} >= COUNTING_DOWN
     assert not FILLS & VARIES
+
+
+def test_what_is_known_to_be_nothing_is_a_verdict_of_its_own_and_says_why() -> None:
+    seen = Observation(Kind.FILESYSTEM_ERRORS, "local", "/", None, "xfs keeps no count", applicable=False)
+    reading = judge(seen, (), LIMITS, NOW)
+    assert reading.verdict is Verdict.NOT_APPLICABLE
+    assert reading.why == "xfs keeps no count"

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import errno
 import struct
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from siaga.errors import Unreachable
-from siaga.health import checksums, clock, disks, filesystems, fsync, kernel_log, packages, postgres_slots, valkey
+from siaga.health import (
+    checksums,
+    clock,
+    clock_spread,
+    disks,
+    distribution,
+    filesystems,
+    fsync,
+    kernel_log,
+    packages,
+    postgres_slots,
+    valkey,
+)
 from siaga.health.end_of_life import ending, table
 from siaga.health.model import Kind
 from siaga.health.postgres import Server
 from siaga.site.health import EndOfLife
 
+PGBOUNCER = ("pgbouncer", "1.18.0")
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 SERVER = Server("transactions-1", "local", lambda: "")
 
@@ -240,3 +253,81 @@ def test_os_release_is_unquoted() -> None:
     text = '# comment\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\nVERSION_ID="12"\n'
     assert packages.os_release(text)["VERSION_ID"] == "12"
     assert packages.os_release(text)["ID"] == "debian"
+
+
+@pytest.mark.parametrize(("days", "due"), [(0, False), (6.9, False), (7, True), (400, True), (-1, True)])
+def test_a_first_walk_is_due_a_week_after_the_data_was_made(days: float, due: bool) -> None:
+    found = checksums.unwalked(NOW - timedelta(days=days), SERVER, NOW)
+    assert found.value is None
+    assert found.applicable is due
+
+
+# What apt says of an installed package ------------------------------------------------------------------------
+
+KNOWN = """\
+Package files:
+ 100 /var/lib/dpkg/status
+     release a=now
+ 500 http://deb.example/pgdg bookworm-pgdg/main amd64 Packages
+     release o=apt.postgresql.org,a=bookworm-pgdg,n=bookworm-pgdg,l=PostgreSQL for Debian/Ubuntu repository,c=main
+     origin deb.example
+ 500 http://deb.example/debian bookworm/main amd64 Packages
+     release v=12.12,o=Debian,a=oldstable,n=bookworm,l=Debian,c=main,b=amd64
+     origin deb.example
+ 500 http://deb.example/ubuntu noble/universe amd64 Packages
+     release v=24.04,o=Ubuntu,a=noble,n=noble,l=Ubuntu,c=universe,b=amd64
+     origin deb.example
+Pinned packages:
+"""
+
+
+def policy(*places: str) -> str:
+    lines = ["pgbouncer:", "  Installed: 1.18.0-1", "  Candidate: 1.25.2-1", "  Version table:", "     1.25.2-1 500"]
+    lines += ["        500 http://deb.example/debian bookworm/main amd64 Packages", " *** 1:1.18.0-1+deb12u1 500"]
+    lines += [f"        500 http://deb.example/{place} amd64 Packages" for place in places]
+    return "\n".join([*lines, "        100 /var/lib/dpkg/status", ""])
+
+
+def test_a_package_of_its_distribution_s_own_archive_is_mended_by_it() -> None:
+    found = distribution.parse(policy("pgdg bookworm-pgdg/main", "debian bookworm/main"), KNOWN)
+    assert found == distribution.Installed("1.18.0", distribution.Archive("debian", "12.12"))
+
+
+@pytest.mark.parametrize("places", [(), ("pgdg bookworm-pgdg/main",), ("ubuntu noble/universe",), ("gone sid/main",)])
+def test_a_package_from_elsewhere_is_not_the_distribution_s_to_mend(places: tuple[str, ...]) -> None:
+    assert distribution.parse(policy(*places), KNOWN) is None
+
+
+@given(st.text(), st.text())
+def test_whatever_apt_prints_is_read_or_refused(said: str, known: str) -> None:
+    distribution.parse(said, known)
+    distribution.parse(f"{policy('debian bookworm/main')} *** \n{said}", f"{KNOWN}{known}")
+
+
+@pytest.mark.clause("PMT")
+def test_a_product_without_an_end_of_its_own_ends_with_its_distribution() -> None:
+    async def version() -> tuple[str, str]:
+        return "pgbouncer", "1.18.0"
+
+    program = packages.Program("pgbouncer", "local", version)
+    debian = distribution.Archive("debian", "12.12")
+    found = packages.supported(*PGBOUNCER, program, table(), NOW, distribution.Installed("1.18.0", debian))
+    assert found.value == pytest.approx((datetime(2028, 6, 11, tzinfo=UTC) - NOW).total_seconds() / 86_400, abs=0.1)
+    assert "mended by debian 12.12" in found.why
+    older = packages.supported(*PGBOUNCER, program, table(), NOW, distribution.Installed("1.19.0", debian))
+    assert older.value is None
+    assert "restart" in older.why
+    sid = distribution.Installed("1.18.0", distribution.Archive("debian", "99"))
+    assert packages.supported(*PGBOUNCER, program, table(), NOW, sid).value is None
+    assert packages.supported(*PGBOUNCER, program, table(), NOW).value is None
+    # What the site itself says goes first.
+    own = EndOfLife(product="pgbouncer", cycle="1.18", until=date(2026, 12, 1), source="https://wiki.example")
+    said = packages.supported(*PGBOUNCER, program, table([own]), NOW, distribution.Installed("1.18.0", debian))
+    assert "wiki.example" in said.why
+
+
+def test_the_sample_with_the_shortest_way_counts() -> None:
+    samples = [clock_spread.Sample(0.2, 0.09), clock_spread.Sample(0.002, -0.003), clock_spread.Sample(0.3, 0.1)]
+    found = clock_spread.observation(samples, "transactions-1", "local")
+    assert found.value == 3.0
+    assert found.why == "behind the controller's clock, give or take 1 ms"

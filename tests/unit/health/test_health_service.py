@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -185,6 +186,52 @@ async def test_a_scrub_that_never_ran_is_not_measured_and_a_check_does_not_wait_
     assert {r.verdict for r in health.readings} == {Verdict.OK}
 
 
+async def test_a_first_scrub_that_is_not_due_is_asked_again_until_it_ran(tmp_path: Path) -> None:
+    scrub, book = Gauge(Kind.SCRUB_FAILURES, scrub=True), Book()
+    due = False
+
+    async def unread(now: datetime) -> Sequence[Observation]:
+        return [Observation(Kind.SCRUB_FAILURES, "local", "it", None, "asked", applicable=due)]
+
+    readers = [replace(scrub.reader, unread=unread)]
+    health = HealthService(readers, Store(tmp_path / FILE_NAME), HealthLimits(), book)
+    assert [r.verdict for r in await health.check(NOW)] == [Verdict.NOT_APPLICABLE]
+    assert book.records == []
+    due = True
+    again = HealthService(readers, Store(tmp_path / FILE_NAME), HealthLimits(), book)
+    assert [r.verdict for r in await again.check(NOW)] == [Verdict.NOT_MEASURED]
+    assert [r.figures["verdict"] for r in book.records] == ["not measured"]
+    scrub.value = 0.0
+    await again.scrub(NOW)
+    assert await again.check(NOW) == ()
+    assert [r.verdict for r in again.readings] == [Verdict.OK]
+
+
+@pytest.mark.clause("PMT")
+async def test_what_is_not_applicable_is_shown_and_never_counted_as_ok(tmp_path: Path) -> None:
+    readers = [Gauge(kind).reader for kind in (Kind.CLOCK_OFFSET, Kind.DISK_SPACE, Kind.DISK_INODES)]
+
+    async def nothing(now: datetime) -> Sequence[Observation]:
+        return [Observation(Kind.DISK_INODES, "local", "it", None, "none", applicable=False)]
+
+    async def no_clock(now: datetime) -> Sequence[Observation]:
+        return [Observation(Kind.CLOCK_OFFSET, "local", "it", None, "none", applicable=False)]
+
+    readers[0], readers[2] = replace(readers[0], read=no_clock), replace(readers[2], read=nothing)
+    health = HealthService(readers, Store(tmp_path / FILE_NAME), HealthLimits(), Book())
+    await health.check(NOW)
+    [disks] = health.standing()
+    assert disks.adherence is Adherence.HOLDS
+    assert disks.figure == "1 of 1 readings ok, 1 not applicable"
+    assert health.show()["verdict"] == "ok"
+    assert health.show()["counts"]["not applicable"] == 2
+    # A group of nothing else holds nothing.
+    only = HealthService([readers[2]], Store(tmp_path / "other.db"), HealthLimits(), Book())
+    await only.check(NOW)
+    assert only.standing() == ()
+    assert only.show()["verdict"] == "not measured"
+
+
 async def test_a_damaged_file_is_set_aside_and_the_next_look_begins_a_new_one(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(b"this is no database at all, whatever its name says" * 100)
     disk = Gauge()
@@ -259,3 +306,22 @@ def test_a_kind_of_another_release_is_passed_over(tmp_path: Path) -> None:
         connection.execute("update observation set kind = 'disk_smell'")
     assert store.history(NOW - HOUR) == {}
     assert store.latest(NOW) == {}
+
+
+def test_a_file_of_an_earlier_release_is_read_and_written_on(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        connection.execute(
+            "create table observation (hour integer not null, reader text not null, kind text not null, "
+            "host text not null, subject text not null, at_s real not null, value real, why text not null, "
+            "primary key (hour, reader, kind, host, subject)) without rowid"
+        )
+        at_s = NOW.timestamp()
+        connection.execute(
+            "insert into observation values (?, 'disks', 'disk_space_used_percent', 'local', '/', ?, 1, '')",
+            (int(at_s // 3600), at_s),
+        )
+    store = Store(tmp_path / FILE_NAME)
+    assert store.latest(NOW)["disks"].observations == tuple(seen(1))
+    nothing = Observation(Kind.DISK_SPACE, "local", "/", None, "none", applicable=False)
+    store.append("disks", [nothing], NOW + HOUR)
+    assert store.latest(NOW + HOUR)["disks"].observations == (nothing,)
