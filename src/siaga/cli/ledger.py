@@ -52,7 +52,7 @@ def check(
     *,
     dsn: Dsn = None,
     map: Annotated[Path | None, Parameter(help="The ledger map (TOML); `siaga ledger map` proposes one.")] = None,
-    engine: Annotated[EngineName, Parameter(help="Who folds the rows: DuckDB here, or the database.")] = "auto",
+    engine: Annotated[EngineName, Parameter(help="Who folds the rows; by itself the fingerprint first.")] = "auto",
     workers: Annotated[int, Parameter(help="Connections that read side by side.")] = Pace().workers,
     gentle: Annotated[bool, Parameter(negative="", help="Bounded load, for a live primary.")] = False,
     deep: Annotated[bool, Parameter(negative="", help="Structure first (amcheck); no index is believed.")] = False,
@@ -122,7 +122,8 @@ def check(
         output.document(report.document())
     else:
         _print(report)
-    return _CODES[report.verdict]
+    # A verdict stands by itself; but whoever asked for more does not have it.
+    return Exit.UNDETERMINED if report.undone and report.verdict is Verdict.VERIFIED else _CODES[report.verdict]
 
 
 @app.command
@@ -183,6 +184,8 @@ def _print(report: Report) -> None:
     print(f"at {report.position.lsn}, snapshot {report.position.snapshot}, {report.seconds} s by {report.engine}")
     for note in report.notes:
         print(f"note: {note}")
+    for undone in report.undone:
+        print(f"not done: {undone}")
     print()
     rows = [(c.name, c.state, c.rows if c.state is State.RUN else "", c.failed or "", c.why) for c in report.checks]
     output.table(("check", "", "rows", "failed", "why"), rows)

@@ -5,6 +5,7 @@ Needs only SELECT on the mapped tables; nothing here writes, and everything work
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -18,10 +19,13 @@ from siaga.ledger.schema import MAP_HINT, Column, Ledger, Relation, resolve
 from siaga.site.wording import nearest
 
 Connection = psycopg.Connection[Any]
+Qualified = tuple[str | None, str]
+"""Schema (None: by search path) and table."""
 
 _RELATION = """
 select c.oid, n.nspname as schema, c.relname as name, c.relkind::text as kind,
-       has_table_privilege(c.oid, 'select') as readable, has_any_column_privilege(c.oid, 'select') as readable_in_part
+       has_table_privilege(c.oid, 'select') as readable, has_any_column_privilege(c.oid, 'select') as readable_in_part,
+       row_security_active(c.oid) as hides_rows
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.oid = to_regclass(%(name)s) and c.relkind in ('r', 'p', 'v', 'm', 'f')
 """
@@ -29,13 +33,17 @@ where c.oid = to_regclass(%(name)s) and c.relkind in ('r', 'p', 'v', 'm', 'f')
 # A domain is what it is made of; only the outermost modifier counts (PostgreSQL allows none inside).
 _COLUMNS = """
 with recursive column_type as (
-    select a.attnum, a.attname, a.attnotnull, a.atttypid as type, a.atttypmod as modifier
+    select a.attnum, a.attname, a.atttypid as type, a.atttypmod as modifier,
+           -- PostgreSQL 18 knows a NOT NULL that nobody has checked (NOT VALID).
+           a.attnotnull and not exists (select from pg_constraint k where k.conrelid = a.attrelid and k.contype = 'n'
+                                        and not k.convalidated and a.attnum = any(k.conkey)) as attnotnull
     from pg_attribute a where a.attrelid = %(oid)s and a.attnum > 0 and not a.attisdropped
     union all
-    select c.attnum, c.attname, c.attnotnull or t.typnotnull, t.typbasetype, t.typtypmod
+    select c.attnum, c.attname, t.typbasetype, t.typtypmod, c.attnotnull or t.typnotnull
     from column_type c join pg_type t on t.oid = c.type where t.typtype = 'd'
 )
-select attname as name, format_type(type, null) as type, modifier, attnotnull as not_null
+select attname as name, format_type(type, null) as type, modifier, attnotnull as not_null,
+       has_column_privilege(%(oid)s::oid, attnum, 'select') as readable
 from column_type c join pg_type t on t.oid = c.type where t.typtype <> 'd' order by attnum
 """
 
@@ -43,7 +51,7 @@ from column_type c join pg_type t on t.oid = c.type where t.typtype <> 'd' order
 _SIZE = """
 select coalesce(max(pg_relation_size(c.oid) / current_setting('block_size')::int)
                 filter (where c.relkind in ('r', 'm')), 0) as pages,
-       bool_and(c.relkind in ('r', 'm')) as has_pages,
+       coalesce(bool_and(c.relkind in ('r', 'm')), true) as has_pages,
        coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint as rows,
        coalesce(array_agg(c.relfilenode::bigint order by c.oid), '{}') as filenodes
 from pg_class c
@@ -57,7 +65,24 @@ select i.indexrelid::regclass::text as name, i.indisunique as is_unique,
        i.indnkeyatts as keys
 from pg_index i
 where i.indrelid = %(oid)s and i.indisvalid and i.indisready and i.indpred is null and i.indexprs is null
+  -- Tables that inherit have indexes of their own, and may share a key with this one.
+  and not exists (select from pg_inherits h join pg_class p on p.oid = h.inhparent
+                  where h.inhparent = %(oid)s and p.relkind = 'r')
 order by 1
+"""
+
+# Of tables, their partitions and heirs, and whatever a view is made of.
+_FILES = """
+with recursive part(oid) as (
+    select to_regclass(name)::oid from unnest(%(names)s::text[]) name
+    union
+    select u.oid from part p cross join lateral (
+        select h.inhrelid as oid from pg_inherits h where h.inhparent = p.oid
+        union all
+        select d.refobjid from pg_rewrite r join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+        where r.ev_class = p.oid and d.refclassid = 'pg_class'::regclass) u
+)
+select c.oid || ':' || c.relfilenode from part p join pg_class c on c.oid = p.oid order by 1
 """
 
 _KNOWN_TABLES = """
@@ -84,13 +109,44 @@ STATEMENTS = (_RELATION, _COLUMNS, _SIZE, _INDEXES, _POSITION, "select pg_export
 
 
 def ledger(connection: Connection, ledger_map: LedgerMap, origin: str = "map") -> Ledger:
-    """The ledger that the map describes; BadInput names each table or column that cannot be used."""
-    return resolve(
-        ledger_map,
-        relation(connection, ledger_map.accounts.qualified, f"{origin}: accounts.table"),
-        relation(connection, ledger_map.entries.qualified, f"{origin}: entries.table"),
-        origin,
-    )
+    """The ledger that the map describes; BadInput names each table, column or condition that cannot be used."""
+    accounts = relation(connection, ledger_map.accounts.qualified, f"{origin}: accounts.table")
+    entries = relation(connection, ledger_map.entries.qualified, f"{origin}: entries.table")
+    found = resolve(ledger_map, accounts, entries, origin)
+    for place, relation_, condition in (
+        ("accounts.where", accounts, ledger_map.accounts.where),
+        ("entries.where", entries, ledger_map.entries.where),
+        ("system_accounts.where", accounts, ledger_map.system_accounts.where),
+    ):
+        if condition is not None:
+            _try(connection, f"{origin}: {place}", relation_, condition)
+    return found
+
+
+def files(connection: Connection, tables: Sequence[Qualified]) -> tuple[str, ...]:
+    """The files that hold these tables now: others once somebody rewrites, empties, attaches or detaches one.
+
+    Such an act does not reach back to a snapshot: what the snapshot saw is gone, or stands elsewhere.
+    """
+    names = [_quoted(qualified) for qualified in tables]
+    return tuple(row[0] for row in connection.execute(_FILES, {"names": names}).fetchall())
+
+
+def _try(connection: Connection, place: str, relation_: Relation, condition: str) -> None:
+    """BadInput unless it is one SQL condition over the table's columns."""
+    # In CASE, a condition can't leave its parentheses; prepared, it can't be two statements.
+    table = _quoted((relation_.schema, relation_.name))
+    statement = f"select case when {condition} then 1 end from {table} limit 0"  # noqa: S608 (the map's own SQL)
+    try:
+        with connection.transaction():
+            connection.execute(statement, prepare=True)
+    except (psycopg.ProgrammingError, psycopg.DataError) as error:
+        said = str(error).splitlines()[0]
+        raise BadInput(
+            f"{place} = `{condition}`: {said}, expected an SQL condition over the columns of "
+            f"{relation_.schema}.{relation_.name}",
+            hint="try it in psql: select count(*) from TABLE where CONDITION",
+        ) from None
 
 
 def relation(connection: Connection, qualified: tuple[str | None, str], place: str) -> Relation:
@@ -108,6 +164,11 @@ def relation(connection: Connection, qualified: tuple[str | None, str], place: s
             raise BadInput(
                 f"{place} = `{shown}`: user `{user}` may not read it",
                 hint=f"`grant select on {shown} to {user}`; the check needs nothing else",
+            )
+        if found["hides_rows"]:
+            raise BadInput(
+                f"{place} = `{shown}`: row-level security hides rows of it from user `{connection.info.user}`",
+                hint="check as a role with BYPASSRLS, or as the table's owner: all rows have to be read",
             )
         oid, kind = found["oid"], found["kind"]
         columns = [_column(row) for row in cursor.execute(_COLUMNS, {"oid": oid}).fetchall()]
@@ -141,7 +202,7 @@ def _column(row: dict[str, Any]) -> Column:
         # numeric.c: precision in the upper 16 bits, scale in the lower 11, signed since PostgreSQL 15.
         precision, scale = (row["modifier"] - 4) >> 16, (row["modifier"] - 4) & 0x7FF
         scale = scale - 0x800 if scale >= 0x400 else scale
-    return Column(row["name"], row["type"], precision, scale, nullable=not row["not_null"])
+    return Column(row["name"], row["type"], precision, scale, nullable=not row["not_null"], readable=row["readable"])
 
 
 def _quoted(qualified: tuple[str | None, str]) -> str:

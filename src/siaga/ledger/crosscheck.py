@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,19 +20,18 @@ from siaga.ledger import catalog, export, fingerprint, judge, structure
 from siaga.ledger.accumulators import LANE
 from siaga.ledger.checks import Outcome, listed
 from siaga.ledger.engine import CurrencyTotals, Engine, OnProgress, Source, Unbalanced, Work
-from siaga.ledger.findings import Findings
+from siaga.ledger.findings import TRANSACTIONS_MAX, Findings
 from siaga.ledger.map import LedgerMap
 from siaga.ledger.model import Check, Grade, JournalResult, Name, Report, Scope, State, Verdict
 from siaga.ledger.postgres_fingerprint import FingerprintEngine
 from siaga.ledger.propose import Table
 from siaga.ledger.reading import Options, Reading
 from siaga.ledger.schema import Ledger
-from siaga.ledger.source import opened
+from siaga.ledger.source import files_now, first_line, opened
 from siaga.ledger.tail_engine import SealingEngine, TailEngine
 
 LISTED_MAX = 100_000
 """Accounts named in a report; beyond it the whole ledger is at fault, or the map is."""
-TRANSACTIONS_MAX = 10_000
 WORKERS_MAX = 64
 
 
@@ -42,17 +41,23 @@ def check(
     """The verdict over the ledger that `ledger_map` describes in the database at `dsn`.
 
     BadInput where the map does not fit, Unreachable where nobody answers, Refused where another check uses the same
-    work directory. A check that loses its connection, or is cut short by a time-out, is `incomplete`.
+    work directory. A check that loses its connection, is cut short by a time-out, or whose tables somebody rewrote
+    meanwhile, is `incomplete`. What was asked for besides and could not be done (export, seal) is in `undone`.
     """
     options = options or Options()
     began, started = datetime.now(UTC), time.monotonic()
-    with _work(options.work) as work, opened(dsn, work.directory) as source:
+    tables = _tables(ledger_map)
+    with _work(options.work) as work, opened(dsn, work.directory, tables) as source:
         ledger = catalog.ledger(source.connection, ledger_map)
         try:
             found = _Pass(ledger, source, options, work, on_progress).run()
         except (psycopg.Error, duckdb_driver.Error) as error:
-            found = _cut_short(ledger, source, options, error)
+            found = _cut_short(ledger, source, options, first_line(error))
         return replace(found, began=began, seconds=round(time.monotonic() - started, 3))
+
+
+def _tables(ledger_map: LedgerMap) -> tuple[catalog.Qualified, ...]:
+    return ledger_map.accounts.qualified, ledger_map.entries.qualified
 
 
 def statements_of(dsn: str, ledger_map: LedgerMap, options: Options) -> list[str]:
@@ -89,7 +94,7 @@ def unique_index(ledger: Ledger) -> str:
 
 
 def _reads_ids(ledger: Ledger, options: Options) -> bool:
-    return bool(ledger.map.entries.id) and (options.deep or not unique_index(ledger))
+    return not options.sums_only and bool(ledger.map.entries.id) and (options.deep or not unique_index(ledger))
 
 
 class _Pass:
@@ -107,13 +112,27 @@ class _Pass:
         try:
             reading.read(self._on_progress)
             report = self._judged(reading, structural)
+            if files_now(self._source, _tables(self._ledger.map)) != self._source.files:
+                why = "a table was rewritten, emptied, attached or detached while it was read: check again"
+                return _cut_short(self._ledger, self._source, self._options, why)
+            undone = [*self._sealed(reading, report)]
             if self._options.export is not None:
-                export.write(self._options.export, reading.engine, self._ledger, report)
-            if self._options.seal is not None:
-                reading.seal(self._options.seal, report)
-            return report
+                undone += _tried("not exported", lambda: self._exported(reading, replace(report, undone=tuple(undone))))
+            return replace(report, undone=tuple(undone))
         finally:
             reading.close()
+
+    def _sealed(self, reading: Reading, report: Report) -> list[str]:
+        directory = self._options.seal
+        if directory is None:
+            return []
+        if report.verdict is not Verdict.VERIFIED:
+            return [f"nothing was sealed: the ledger is `{report.verdict}`, expected `verified`"]
+        return _tried("not sealed", lambda: reading.seal(directory, report))
+
+    def _exported(self, reading: Reading, report: Report) -> None:
+        assert self._options.export is not None, "asked before"
+        export.write(self._options.export, reading.engine, self._ledger, report)
 
     # --- judging -----------------------------------------------------------------------------------------------
 
@@ -142,6 +161,13 @@ class _Pass:
         checks = listed(self._ledger.map, outcome, journal, sealed, structural)
         not_verified = wrong + found.only_beyond + len(found.tainted)
         verdict, why = judge.verdict(checks, not_verified)
+        all_named = found.all_named and wrong == len(figures)
+        notes = list(reading.notes)
+        if not all_named:
+            notes.append("more is wrong than can be named: somebody else may be concerned, so nobody is verified")
+        if not outcome.accounts:
+            notes.append("the accounts' table has no row (of this map): there was nothing to verify")
+        every = all_named and not any(c.state is State.NOT_RUN and not c.covered for c in checks)
         verified = outcome.accounts - (not_verified - found.without_row)
         return replace(
             _empty(self._ledger, self._source, engine.name),
@@ -150,8 +176,9 @@ class _Pass:
             grade=reading.grade,
             accounts=outcome.accounts,
             entries=outcome.entries,
-            # Whoever is not at fault is proven only where everything was read.
-            verified=0 if any(c.state is State.NOT_RUN and not c.covered for c in checks) else verified,
+            # Whoever is not at fault is proven only where everything was read, and everybody concerned is named.
+            verified=verified if every else 0,
+            all_named=all_named,
             mismatched_count=wrong + found.only_beyond,
             tainted_count=len(found.tainted),
             mismatched=tuple(found.mismatched),
@@ -161,19 +188,15 @@ class _Pass:
             system_accounts=sum(total.system for total in totals) + untouched.system,
             system_verified=sum(total.system_right for total in totals) + untouched.system,
             verdicts_digest=self._digest(engine, found, verdict),
-            notes=tuple(reading.notes),
+            notes=tuple(notes),
             why=why,
         )
 
     def _digest(self, engine: Engine, found: Findings, verdict: Verdict) -> str:
         """Of every account's verdict; empty where not every one is known."""
-        if verdict is Verdict.INCOMPLETE or len(found.mismatched) > LISTED_MAX:
+        if verdict is Verdict.INCOMPLETE or not found.all_named:
             return ""
-        exceptions = [
-            (account.account, account.currency, fingerprint.VERDICT_CODES[word])
-            for word, accounts in (("mismatch", found.mismatched), ("tainted", found.tainted))
-            for account in accounts
-        ]
+        exceptions = [(a, c, fingerprint.VERDICT_CODES[word]) for a, c, word in found.exceptions]
         if isinstance(engine, FingerprintEngine) and not exceptions:
             return engine.verdicts_digest
         statement = fingerprint.verdicts(self._ledger, exceptions=bool(exceptions))
@@ -226,8 +249,17 @@ def _empty(ledger: Ledger, source: Source, engine: str) -> Report:
     )
 
 
-def _cut_short(ledger: Ledger, source: Source, options: Options, error: Exception) -> Report:
-    why = f"the pass was cut short: {(str(error).strip().splitlines() or [type(error).__name__])[0]}"
+def _tried(what: str, act: Callable[[], None]) -> list[str]:
+    """A verdict that was reached stays, whatever becomes of what is made of it."""
+    try:
+        act()
+    except (OSError, psycopg.Error, duckdb_driver.Error) as error:
+        return [f"{what}: {first_line(error)}"]
+    return []
+
+
+def _cut_short(ledger: Ledger, source: Source, options: Options, error: str) -> Report:
+    why = f"the pass was cut short: {error}"
     names = (Name.BALANCE, *judge.chain_checks(ledger.map))
     checks = tuple(Check(name, State.NOT_RUN, why="the pass was cut short") for name in names)
     return replace(_empty(ledger, source, options.engine), checks=checks, why=why)

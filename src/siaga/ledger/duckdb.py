@@ -11,6 +11,7 @@ resumption plain: a finished range is in the sums, or not at all.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import json
 import queue
@@ -24,7 +25,7 @@ from typing import Any
 import duckdb
 import psycopg
 
-from siaga.errors import Refused
+from siaga.errors import BadInput, Refused
 from siaga.ledger import engine, statements, verdicts
 from siaga.ledger.dialects import DuckDb
 from siaga.ledger.engine import CurrencyTotals, OnProgress, Pace, Source, Unbalanced, Want, Work
@@ -34,6 +35,7 @@ from siaga.ledger.schema import Kind, Ledger
 from siaga.ledger.statements import Pages
 from siaga.ledger.team import Team
 
+WORK_FILE = "check.duckdb"
 RESUMABLE_ROWS = 4_000_000
 """Of a range where a stopped pass may be taken up again; else each worker has one, since the sums of a range hold
 nearly every account once, and all of them are merged in the end."""
@@ -90,6 +92,7 @@ class DuckDbEngine:
         self._ledger, self._source, self._want, self._pace, self._only = ledger, source, want, pace, only
         self._dialect = DuckDb(ledger, wide=want.wide)
         self._application = f"siaga ledger {source.exported}"
+        self._directory = work.directory
         self._database = _open(work, pace)
         self._stop = threading.Event()
         self._abandoned = False
@@ -154,7 +157,8 @@ class DuckDbEngine:
         cursor.execute("begin")
         try:
             snapshot = f"set transaction snapshot {statements.literal(self._source.exported)}"
-            cursor.execute(f"call postgres_execute('{name}', {statements.literal(snapshot)})")
+            for statement in (snapshot, engine.NOTHING_HIDDEN):
+                cursor.execute(f"call postgres_execute('{name}', {statements.literal(statement)})")
             yield
             cursor.execute("commit")
         except BaseException:
@@ -236,12 +240,19 @@ class DuckDbEngine:
             "parquet",
         )
 
-    def save_verdicts(self, path: Path) -> int:
-        """Every account's verdict, in the order of the ids."""
+    def save_verdicts(self, path: Path, exceptions: Sequence[tuple[str | None, str | None, str]], others: str) -> int:
+        """Every account's verdict, in the order of the ids: those of `exceptions` (account, currency), and `others`."""
+        columns = [list(column) for column in zip(*exceptions, strict=True)] or [[], [], []]
+        self._database.execute(
+            "create or replace temp table excepted as select unnest($1::varchar[]) as account, "
+            "unnest($2::varchar[]) as currency, unnest($3::varchar[]) as verdict",
+            columns,
+        )
         return self._copy(
-            "select account, key_currency as currency, balance, entries, "
-            "case when is_right then 'verified' else 'mismatch' end as verdict "
-            f"from ({self._judged()}) j order by 1, 2",
+            "select j.account, key_currency as currency, balance, entries, coalesce(x.verdict, "
+            f"case when is_right then {statements.literal(others)} else 'mismatch' end) as verdict "
+            f"from ({self._judged()}) j left join excepted x on x.account is not distinct from j.account::varchar "
+            "and x.currency is not distinct from key_currency order by 1, 2",
             path,
             "csv",
         )
@@ -286,8 +297,11 @@ class DuckDbEngine:
             )
         identity = self._identity()
         self._database.execute("create table if not exists pass (identity varchar)")
-        if self._database.execute("select identity from pass").fetchall() == [(identity,)]:
-            return True
+        try:
+            if self._database.execute("select identity from pass").fetchall() == [(identity,)]:
+                return True
+        except duckdb.Error as error:
+            raise _damaged(self._directory, error) from error
         folded = self._folded(remote("source0", self._entries((0, 0))))
         accounts = verdicts.account_sums(self._ledger, self._dialect, remote("source0", self._accounts((0, 0))))
         for statement in (
@@ -315,7 +329,8 @@ class DuckDbEngine:
                 "files": [self._ledger.accounts.filenodes, self._ledger.entries.filenodes],
                 "chunks": [asdict(chunk) for chunk in self._chunks],
                 "only": self._only,
-                "want": [self._want.digests, self._want.key is not None, self._want.unique_entries, self._want.wide],
+                "want": [self._want.digests, self._want.unique_entries, self._want.wide],
+                "key": hashlib.sha256(self._want.key.encode()).hexdigest() if self._want.key else "",
             },
             sort_keys=True,
         )
@@ -324,7 +339,7 @@ class DuckDbEngine:
 def _open(work: Work, pace: Pace) -> duckdb.DuckDBPyConnection:
     try:
         return duckdb.connect(
-            str(work.directory / "check.duckdb") if work.resumable else ":memory:",
+            str(work.directory / WORK_FILE) if work.resumable else ":memory:",
             config={
                 "threads": str(pace.workers),
                 "memory_limit": f"{pace.memory_mb}MB",
@@ -334,13 +349,20 @@ def _open(work: Work, pace: Pace) -> duckdb.DuckDBPyConnection:
                 "autoload_known_extensions": "false",
             },
         )
-    except duckdb.IOException as error:
-        if "lock" not in str(error):
-            raise
+    except duckdb.Error as error:
+        if "set lock" not in str(error):
+            raise _damaged(work.directory, error) from error
         raise Refused(
             f"{work.directory}: another check works there",
             hint="wait for it, or give this one a directory of its own (--work)",
         ) from error
+
+
+def _damaged(directory: Path, error: duckdb.Error) -> BadInput:
+    return BadInput(
+        f"{directory / WORK_FILE}: not what a check left there ({str(error).splitlines()[0][:200]})",
+        hint="remove the file: the check then starts from the beginning",
+    )
 
 
 def remote(name: str, statement: str) -> str:

@@ -22,6 +22,12 @@ class Source:
     connection: Connection
     exported: str
     position: Position
+    files: tuple[str, ...] = ()
+    """Those that held the tables just before the snapshot (`catalog.files`)."""
+
+
+NOTHING_HIDDEN = "set local row_security = off"
+"""In every transaction that reads: a row that a policy would hide is then an error, and not passed over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +138,8 @@ def figures(row: Sequence[object]) -> Figures:
         amount_sum=_number(total),
         chain_holds=bool(chain),
         arithmetic_failed=_number(arithmetic),
-        unreadable=_number(unreadable),
+        # No opening balance is no value that an account can have; an entry without account has none to have.
+        unreadable=_number(unreadable) + int(opening is None and bool(rows)),
         currencies=_number(kinds),
         system=bool(system),
     )

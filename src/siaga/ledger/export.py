@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from siaga.hosts.local import write_and_rename
-from siaga.ledger import statements, verdicts
+from siaga.ledger import fingerprint, statements, verdicts
 from siaga.ledger.dialects import Postgres
 from siaga.ledger.engine import Engine
 from siaga.ledger.model import Report
@@ -18,14 +18,22 @@ from siaga.ledger.tail_engine import SealingEngine, TailEngine
 
 
 def write(directory: Path, engine: Engine, ledger: Ledger, report: Report) -> None:
-    """`report.json`, `check.sql`, `verdicts.csv` where this side has them all, and `SHA256SUMS`."""
+    """`report.json`, `check.sql`, `digest.sql`, `verdicts.csv` where this side has them all, and `SHA256SUMS`."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_and_rename(directory / "report.json", json.dumps(report.document(), indent=2, default=str).encode())
     write_and_rename(directory / "check.sql", plain_sql(ledger).encode())
+    write_and_rename(directory / "digest.sql", digest_sql(ledger).encode())
     if isinstance(engine, SealingEngine) and not isinstance(engine, TailEngine):
+        exceptions = [(each.account, each.currency, "mismatch") for each in report.mismatched]
+        exceptions += [(each.account, each.currency, "tainted") for each in report.tainted]
         scratch = directory / ".verdicts.csv"
-        engine.save_verdicts(scratch)
-        scratch.replace(directory / "verdicts.csv")
+        try:
+            engine.save_verdicts(scratch, exceptions, "verified" if report.verified else "unverified")
+            scratch.chmod(0o600)
+            scratch.replace(directory / "verdicts.csv")
+        finally:
+            scratch.unlink(missing_ok=True)
+    # Last: where it stands, the others stand too.
+    write_and_rename(directory / "report.json", json.dumps(report.document(), indent=2, default=str).encode())
     sums = [
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}"
         for path in sorted(directory.iterdir())
@@ -78,6 +86,14 @@ def plain_sql(ledger: Ledger) -> str:
     if mapped.entries.id:
         parts.append("-- Ids that two entries share.\n" + verdicts.duplicates(rows, 10_000) + ";")
     return "\n\n".join([*parts, "commit;", ""])
+
+
+def digest_sql(ledger: Ledger) -> str:
+    """`verdicts_digest` of a ledger in which every account is verified, for psql."""
+    return (
+        "-- verdicts_digest where all accounts are verified; the report has its remainder modulo 2^64, in hex.\n"
+        f"{fingerprint.verdicts(ledger, exceptions=False)};\n"
+    )
 
 
 def _chain(ledger: Ledger, columns: str, rows: str, entry_key: str) -> list[str]:

@@ -14,6 +14,8 @@ from siaga.ledger.schema import Ledger
 
 DRILLED_MAX = 1_000
 """Accounts whose entries are looked at."""
+TRANSACTIONS_MAX = 10_000
+"""Transactions, or ids, that are looked at."""
 
 
 class Findings:
@@ -44,8 +46,23 @@ class Findings:
         legs = self._add_unbalanced(unbalanced)
         self.mismatched: list[Mismatch] = [self._mismatch(key) for key in self._failed]
         self.tainted: list[Tainted] = judge.tainted(legs, self._failed)
+        self.all_named = self._all_named(unbalanced, duplicates, legs)
+        """False where a list was cut: somebody who is tainted may be missing, so that nobody is known not to be."""
         self.without_row = sum(1 for f in figures if not f.rows)
         """Entries' accounts that the accounts' table does not have."""
+
+    @property
+    def exceptions(self) -> list[tuple[str | None, str | None, str]]:
+        """Account, currency and verdict of everybody who is named."""
+        bad = [(each.account, each.currency, "mismatch") for each in self.mismatched]
+        return [*bad, *((each.account, each.currency, "tainted") for each in self.tainted)]
+
+    def _all_named(self, unbalanced: Sequence[Unbalanced], duplicates: Sequence[str], legs: Sequence[Leg]) -> bool:
+        entries = self._ledger.map.entries
+        # Where transactions need not sum to zero, only the walk through an account names those that harm others.
+        walked = entries.sums_to_zero or not entries.transaction or len(self._figures) <= DRILLED_MAX
+        lists = (unbalanced, TRANSACTIONS_MAX), (duplicates, TRANSACTIONS_MAX), (legs, drill.LEGS_MAX)
+        return walked and all(len(found) < most for found, most in lists)
 
     def failing(self, name: Name) -> int:
         """Accounts that fail a check, of those named."""

@@ -30,6 +30,8 @@ from siaga.ledger.statements import Pages
 
 EXTENDED_HASHES_VERSION = 110_000
 """The first PostgreSQL whose hashes take a seed."""
+FORMULA = 1
+"""Of the sums: one that was sealed by another formula is not compared."""
 VERDICT_CODES = {"verified": 1, "mismatch": 2, "tainted": 3}
 """What the digest of all verdicts has of each."""
 
@@ -54,9 +56,6 @@ class Sums:
     def __add__(self, other: Sums) -> Sums:
         return Sums(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Sums)))
 
-    def __sub__(self, other: Sums) -> Sums:
-        return Sums(*(getattr(self, f.name) - getattr(other, f.name) for f in fields(Sums)))
-
 
 COLUMNS = tuple(f.name for f in fields(Sums))
 _BALANCED = ("walk", "weight_a", "weight_b", "count_a", "count_b")
@@ -68,9 +67,24 @@ def of_row(row: Sequence[object]) -> Sums:
     return Sums(*(Decimal(value or 0) for value in row))  # type: ignore[arg-type]  # integers and exact decimals
 
 
-def agree(ledger: Ledger, entries: Sums, accounts: Sums) -> bool:
-    """Whether every account and every transaction is right."""
-    if any(getattr(entries, name) != getattr(accounts, name) for name in _BALANCED):
+def kept(accounts: Sums) -> dict[str, str | int]:
+    """What a seal keeps of verified accounts, exact."""
+    return {"formula": FORMULA, **{name: str(getattr(accounts, name)) for name in _BALANCED}}
+
+
+def restored(found: object) -> Sums | None:
+    """The sums of `kept`; None where there are none, or of another formula."""
+    if not isinstance(found, dict) or found.get("formula") != FORMULA:
+        return None
+    return Sums(**{name: Decimal(found[name]) for name in _BALANCED})  # type: ignore[arg-type]  # `rows` is none of them
+
+
+def agree(ledger: Ledger, entries: Sums, accounts: Sums, before: Sums) -> bool:
+    """Whether every account and every transaction is right.
+
+    `before` is of the accounts when all entries but these were proven; zero where these are all.
+    """
+    if any(getattr(before, name) + getattr(entries, name) != getattr(accounts, name) for name in _BALANCED):
         return False
     zero = ["lane"] if ledger.map.entries.sums_to_zero else []
     if zero and not ledger.map.keyed_by_currency:
@@ -172,6 +186,7 @@ def verdicts(ledger: Ledger, *, exceptions: bool) -> str:
     rows = statements.accounts(ledger, bounded=False)
     if not exceptions:
         return f"select coalesce(sum({made.verdict(str(VERDICT_CODES['verified']))}), 0) from ({rows}) r"
+    rows = rows.replace("%", "%%")
     currency = "r.currency::text" if ledger.map.keyed_by_currency else "null"
     known = VERDICT_CODES["verified"]
     return (

@@ -224,6 +224,10 @@ class Report:
     system_verified: int = 0
     verdicts_digest: str = ""
     """Of every account's verdict (`fingerprint.verdicts`); empty where not every one is known."""
+    all_named: bool = True
+    """Whether no list of what is wrong was cut short."""
+    undone: tuple[str, ...] = ()
+    """What was asked for besides the verdict and could not be done."""
     notes: tuple[str, ...] = field(default=())
     why: str = ""
     """Why the verdict is what it is, in a line."""
@@ -231,7 +235,7 @@ class Report:
     @property
     def listed(self) -> bool:
         """Whether every account that is not verified is named here; a fence may open the others only then."""
-        return len(self.mismatched) == self.mismatched_count and len(self.tainted) == self.tainted_count
+        return self.all_named and len(self.mismatched) == self.mismatched_count
 
     def document(self) -> dict[str, Any]:
         """For `--json`: the position's `lsn` and `snapshot` beside the verdict, money as text."""

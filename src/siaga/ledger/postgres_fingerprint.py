@@ -15,14 +15,15 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from siaga.ledger import fingerprint, ranges, statements, verdicts
+from siaga.ledger import fingerprint, ranges, statements, tail, verdicts
 from siaga.ledger.accumulators import LANE
 from siaga.ledger.catalog import Connection
-from siaga.ledger.engine import CurrencyTotals, OnProgress, Pace, Source, Unbalanced
+from siaga.ledger.engine import NOTHING_HIDDEN, CurrencyTotals, OnProgress, Pace, Source, Unbalanced
 from siaga.ledger.fingerprint import Sums
 from siaga.ledger.model import Figures, Progress
 from siaga.ledger.ranges import Chunk
 from siaga.ledger.schema import Ledger
+from siaga.ledger.seal import Seal
 from siaga.ledger.team import Team
 
 RANGE_ROWS = 1_000_000
@@ -38,10 +39,14 @@ class FingerprintEngine:
     name = "fingerprint"
 
     def __init__(
-        self, ledger: Ledger, source: Source, pace: Pace, *, ids: bool, whole: bool = False, wide: bool = False
+        self, ledger: Ledger, source: Source, pace: Pace, *, ids: bool, whole: bool = False, since: Seal | None = None
     ) -> None:
-        """`ids`: look for ids that two entries share; `whole`: one statement a table, so that an index may be read."""
-        self._ledger, self._source, self._pace, self._ids, self._wide = ledger, source, pace, ids, wide
+        """`ids`: look for ids that two entries share; `whole`: one statement a table, so that an index may be read.
+
+        `since`: a seal with a fingerprint; all accounts are read, and of the entries those that came after it.
+        """
+        self._ledger, self._source, self._pace, self._ids, self.since = ledger, source, pace, ids, since
+        self._wide = False
         self._chunks = _chunks(ledger, source.position.version, pace, whole=whole)
         self._parallel = pace.workers if pace.share == 1 and all(c.pages is None for c in self._chunks) else 0
         self._lock = threading.Lock()
@@ -58,7 +63,7 @@ class FingerprintEngine:
         try:
             self._read(on_progress)
         except psycopg.errors.NumericValueOutOfRange:
-            if self._wide:
+            if self._wide or self.since is not None:
                 raise
             self._wide, self._rows = True, 0
             self._sums = {"accounts": Sums(), "entries": Sums()}
@@ -132,7 +137,8 @@ class FingerprintEngine:
 
     def disagrees(self) -> bool:
         """Whether anything is wrong, and has to be looked for account by account."""
-        balanced = fingerprint.agree(self._ledger, self._sums["entries"], self._sums["accounts"])
+        before = self.since.fingerprint if self.since is not None else None
+        balanced = fingerprint.agree(self._ledger, self._sums["entries"], self._sums["accounts"], before or Sums())
         return not balanced or bool(self._twice or self._orphans)
 
     def totals(self) -> Sequence[CurrencyTotals]:
@@ -142,7 +148,7 @@ class FingerprintEngine:
             CurrencyTotals(
                 currency=None,
                 accounts=int(accounts.rows),
-                entries=int(entries.rows),
+                entries=int(entries.rows) + (self.since.entries if self.since is not None else 0),
                 wrong=0,
                 lane=0,
                 amount_sum=0,
@@ -184,8 +190,10 @@ class FingerprintEngine:
     # --- statements --------------------------------------------------------------------------------------------
 
     def _statement(self, chunk: Chunk) -> Any:
-        made = fingerprint.accounts if chunk.table == "accounts" else fingerprint.entries
-        return made(self._ledger, pages=chunk.pages, wide=self._wide)
+        if chunk.table == "accounts":
+            return fingerprint.accounts(self._ledger, pages=chunk.pages, wide=self._wide)
+        only = tail.since(self.since, self._source.position) if self.since is not None else ""
+        return fingerprint.entries(self._ledger, pages=chunk.pages, only=only, wide=self._wide)
 
     def _duplicates(self, limit: int) -> Any:
         rows = statements.entries(self._ledger, ("id",), bounded=False)
@@ -194,7 +202,10 @@ class FingerprintEngine:
 
 def _settings(parallel: int) -> Any:
     """For this transaction alone. Compiling takes longer than it saves; our own ranges are what runs side by side."""
-    return f"set local jit = off; set local max_parallel_workers_per_gather = {parallel:d}; set local work_mem = '64MB'"
+    return (
+        f"{NOTHING_HIDDEN}; set local jit = off; set local work_mem = '64MB'; "
+        f"set local max_parallel_workers_per_gather = {parallel:d}"
+    )
 
 
 def _chunks(ledger: Ledger, version: int, pace: Pace, *, whole: bool) -> list[Chunk]:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Literal
 
 import duckdb as duckdb_driver
+import psycopg
 
 from siaga.errors import BadInput
 from siaga.ledger import duckdb, fingerprint, keys, seal, tail
 from siaga.ledger.engine import Engine, OnProgress, Pace, Source, Want, Work
-from siaga.ledger.model import Grade, Journal, JournalResult, Report
+from siaga.ledger.fingerprint import Sums
+from siaga.ledger.model import Grade, Journal, JournalResult, Report, Verdict
 from siaga.ledger.postgres import PostgresEngine
 from siaga.ledger.postgres_fingerprint import FingerprintEngine
 from siaga.ledger.schema import Ledger
@@ -88,14 +90,19 @@ class Reading:
         """How much of the log was read."""
         if self._options.sums_only:
             return Grade.SUMS
-        if isinstance(self.engine, TailEngine):
+        if self._reads_tail:
             return Grade.TAIL
         return Grade.PREFIX if self._since is not None and isinstance(self.engine, SealingEngine) else Grade.FULL
 
     @property
     def reads_ids(self) -> bool:
         """Whether it can tell that no two entries share an id; a tail knows only its own."""
-        return self._want.unique_entries and not isinstance(self.engine, TailEngine)
+        return self._want.unique_entries and not self._reads_tail
+
+    @property
+    def _reads_tail(self) -> bool:
+        engine = self.engine
+        return isinstance(engine, TailEngine) or (isinstance(engine, FingerprintEngine) and engine.since is not None)
 
     def read(self, on_progress: OnProgress) -> None:
         """Once; and once more where a tail disagrees, or where a number is too large for the way it was read."""
@@ -110,16 +117,27 @@ class Reading:
             self._read_wide(on_progress)
 
     def _read(self, on_progress: OnProgress) -> None:
-        self.engine.read(on_progress)
-        if isinstance(self.engine, FingerprintEngine) and self.engine.disagrees():
-            self.notes.append("the fingerprint of the whole ledger disagrees: every account was looked at")
-            self._replace(self._by_account)
+        if isinstance(self.engine, FingerprintEngine) and not self._agrees(self.engine, on_progress):
+            self.engine.close()
+            self.engine = self._by_account()
+        if not isinstance(self.engine, FingerprintEngine):
             self.engine.read(on_progress)
         if isinstance(self.engine, TailEngine) and self.engine.disagrees():
             # Rewritten rows are new, and would be counted twice: only a full pass names what is wrong, if anything.
             self.notes.append("what came after the seal disagrees, or rows were rewritten since: everything was read")
             self._replace(self._full)
             self.engine.read(on_progress)
+
+    def _agrees(self, engine: FingerprintEngine, on_progress: OnProgress) -> bool:
+        try:
+            engine.read(on_progress)
+        except psycopg.errors.NumericValueOutOfRange:
+            # A seal's fingerprint is of 64 bits; another engine has more.
+            return False
+        if not engine.disagrees():
+            return True
+        self.notes.append("the fingerprint disagrees: account by account was looked for what is wrong")
+        return False
 
     def _read_wide(self, on_progress: OnProgress) -> None:
         try:
@@ -142,17 +160,19 @@ class Reading:
 
     def compared(self) -> JournalResult | None:
         """With the seal, where there is one."""
-        if self._since is None or not isinstance(self.engine, SealingEngine):
+        if self._since is None:
             return None
-        if isinstance(self.engine, TailEngine):
+        if self._reads_tail:
             why = f"what it covers (up to {self._since.position.lsn}) was proven then and not read now"
             return JournalResult(True, why, self._since.accounts)
+        if not isinstance(self.engine, SealingEngine):
+            return None
         findings = tuple(self.engine.differing(self._since))
         return JournalResult(True, "entry for entry, through keyed digests", self._since.accounts, findings)
 
     def seal(self, directory: Path, report: Report) -> None:
-        """Refused unless everything was verified."""
-        seal.require_verified(report.verdict)
+        """Of a ledger that was verified as a whole."""
+        assert report.verdict is Verdict.VERIFIED, "a seal says that everything before it was proven"
         assert isinstance(self.engine, SealingEngine) and self._options.secret is not None, "asked before"
         seen = [
             int(row[0])
@@ -160,10 +180,27 @@ class Reading:
             for row in self._source.connection.execute(statement).fetchall()
         ]
         said = seal.contents(
-            self._source.position, self._ledger.map.digest(), report.accounts, report.entries, sorted(set(seen))
+            self._source.position,
+            self._ledger.map.digest(),
+            report.accounts,
+            report.entries,
+            sorted(set(seen)),
+            self._fingerprint(),
         )
         with seal.written(directory, said, self._options.secret) as path:
             self.engine.save_seal(path)
+
+    def _fingerprint(self) -> Sums | None:
+        """Of the accounts; None where it says nothing of this ledger, or needs more than 64 bits."""
+        if fingerprint.obstacle(self._ledger, self._source.position.version):
+            return None
+        try:
+            with self._source.connection.transaction():
+                row = self._source.connection.execute(fingerprint.accounts(self._ledger)).fetchone()
+        except psycopg.errors.NumericValueOutOfRange:
+            return None
+        assert row is not None, "an aggregate has one row"
+        return fingerprint.of_row(row)
 
     def close(self) -> None:
         """Give everything back."""
@@ -196,6 +233,7 @@ class Reading:
                 self._options.pace,
                 ids=self._want.unique_entries,
                 whole=self._options.sums_only,
+                since=self._since,
             )
         if self._options.engine == "fingerprint" and obstacle:
             raise BadInput(f"--engine fingerprint: {obstacle}", hint="leave the engine to Siaga")
@@ -206,9 +244,15 @@ class Reading:
         options = self._options
         if options.engine not in ("auto", "fingerprint"):
             return "another engine was asked for"
+        since = self._since.fingerprint if self._since is not None and not options.reread else None
+        if since is not None and self._since is not None:
+            majors = {position.version // 10_000 for position in (self._since.position, self._source.position)}
+            if len(majors) > 1:
+                return "the seal was made with another PostgreSQL, whose hashes may be others"
         wanted = {
             "--journal": options.journal is not None,
-            "--key": options.secret is not None,
+            "--seal": options.seal is not None,
+            "--key": options.secret is not None and since is None,
             "--export": options.export is not None,
             "--work": options.work is not None,
             "--deep": options.deep,

@@ -43,6 +43,8 @@ class Column:
     """Digits of a numeric; None where it declares none."""
     scale: int | None = None
     nullable: bool = True
+    readable: bool = True
+    """Whether our role may select it."""
 
     @property
     def kind(self) -> Kind:
@@ -155,6 +157,8 @@ def _mistakes(table: str, roles: tuple[str, ...], mapped: object, relation: Rela
         if column is None:
             advice = nearest(name, relation.columns) or f", expected one of {', '.join(relation.columns)}"
             yield f"{place}: {relation.schema}.{relation.name} has no such column{advice}"
+        elif not column.readable:
+            yield f"{place}: may not be read; grant select ({name}) on {relation.schema}.{relation.name}"
         elif role in _MONEY_ROLES and column.type in _FLOATS:
             yield (
                 f"{place}: {column.type}, expected an integer or numeric: floating point has no exact sums, "

@@ -18,9 +18,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from siaga.errors import BadInput, Refused
+from siaga.errors import BadInput
 from siaga.hosts.local import write_and_rename
-from siaga.ledger import keys
+from siaga.ledger import fingerprint, keys
+from siaga.ledger.fingerprint import Sums
 from siaga.ledger.model import Position
 
 FORMAT = 1
@@ -41,6 +42,8 @@ class Seal:
     entries: int
     seen: tuple[int, ...]
     """Transactions from the snapshot's xmin on that it saw, their subtransactions too (see `tail.py`)."""
+    fingerprint: Sums | None = None
+    """Of the accounts; None where the ledger has none."""
 
     @property
     def path(self) -> Path:
@@ -93,9 +96,12 @@ def written(directory: Path, content: dict[str, Any], secret_: bytes) -> Iterato
         scratch.unlink(missing_ok=True)
 
 
-def contents(position: Position, map_digest: str, accounts: int, entries: int, seen: list[int]) -> dict[str, Any]:
+def contents(
+    position: Position, map_digest: str, accounts: int, entries: int, seen: list[int], sums: Sums | None = None
+) -> dict[str, Any]:
     """What `load` gives back."""
     return {
+        "fingerprint": fingerprint.kept(sums) if sums is not None else None,
         "position": asdict(position),
         "map_digest": map_digest,
         "accounts": accounts,
@@ -127,16 +133,8 @@ def load(directory: Path, secret_: bytes) -> Seal:
         accounts=document["accounts"],
         entries=document["entries"],
         seen=tuple(document["seen"]),
+        fingerprint=fingerprint.restored(document.get("fingerprint")),
     )
-
-
-def require_verified(verdict: str) -> None:
-    """Refused unless the ledger was verified: a seal says that everything before it was proven."""
-    if verdict != "verified":
-        raise Refused(
-            f"the ledger is `{verdict}`, expected `verified`: nothing was sealed",
-            hint="clear what the check names, then seal again",
-        )
 
 
 def _mac(sealed: dict[str, Any], secret_: bytes) -> str:

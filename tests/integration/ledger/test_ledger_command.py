@@ -154,6 +154,7 @@ def test_an_auditor_gets_report_verdicts_and_sql_that_say_the_same(command: Comm
                 break
     # The snapshot, then one list a check: only balances disagree.
     assert [len(rows) for rows in found[1:]] == [1, 0, 0, 0, 0]
+    assert (directory / "verdicts.csv").stat().st_mode & 0o777 == 0o600
     assert found[1][0][0] == 4
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from siaga.errors import BadInput, Refused
+from siaga.errors import BadInput
 from siaga.ledger import keys, seal
 from siaga.ledger.model import Position
 
@@ -65,13 +65,6 @@ def test_a_seal_that_was_not_finished_is_none(tmp_path: Path) -> None:
     # The one that stood before still stands, and nothing else is left behind.
     assert seal.load(tmp_path, SECRET).accounts == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == [seal.ACCOUNTS, seal.MANIFEST]
-
-
-def test_nothing_but_a_verified_ledger_is_sealed() -> None:
-    seal.require_verified("verified")
-    for verdict in ("mismatch", "incomplete"):
-        with pytest.raises(Refused):
-            seal.require_verified(verdict)
 
 
 def test_a_key_file_is_made_closed_and_read_again(tmp_path: Path) -> None:
