@@ -176,7 +176,7 @@ async def _domains(layout: Layout, leadership: Leadership, recording: Recording)
             parts=lambda: keeper.parts,
         ),
     )
-    uptime = uptime_service(layout, recording, watch.on_uptime)
+    uptime = uptime_service(layout, recording, watch.on_uptime, leadership.epoch)
     await uptime.open(await recording.history("uptime"))
     await watch.begin(uptime.outage)
     return Domains(
