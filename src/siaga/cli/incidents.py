@@ -149,8 +149,8 @@ def _get(path: str) -> Any:
     except Unreachable as error:
         raise Unreachable(
             f"{error.message}, and only the one that leads knows what is open",
-            hint="`siaga evidence show --kind incident` has every change of an incident without it. `siaga status` shows "
-            "who leads; `siaga up` starts a controller, which goes on with what is open.",
+            hint="`siaga evidence show --kind incident` has every change of an incident without it. `siaga status` "
+            "shows who leads; `siaga up` starts a controller, which goes on with what is open.",
         ) from error
 
 
