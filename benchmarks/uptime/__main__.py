@@ -34,7 +34,7 @@ from siaga.uptime.machine import read_clocks, steady_ms
 from siaga.uptime.model import Change, Slice, State, Step
 from siaga.uptime.months import figures
 from siaga.uptime.service import UptimeService
-from siaga.uptime.store import FILE_NAME, SliceStore
+from siaga.uptime.sqlite import FILE_NAME, SqliteStore
 from siaga.uptime.wallet_journey import WalletJourney
 
 REGIONS = ("sgp", "fra", "iad")
@@ -82,7 +82,7 @@ async def _probes(seconds: float) -> dict[str, float]:
             REGIONS,
             Lanes(journeys, steady_ms),
             EnvoyCounters(address),
-            SliceStore(Path(directory) / FILE_NAME),
+            SqliteStore(Path(directory) / FILE_NAME),
             quiet,
             Limits().uptime,
             clock=read_clocks,
@@ -117,7 +117,7 @@ def _used_s() -> float:
 
 def _stores() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as directory:
-        ours = SliceStore(Path(directory) / FILE_NAME)
+        ours = SqliteStore(Path(directory) / FILE_NAME)
         for month in YEARS:
             ours.record(_eventful(month))
         took_ms = [_timed(lambda month=month: _figures(ours, month)) for month in YEARS]
@@ -156,7 +156,7 @@ def _eventful(month: Month) -> Sequence[Slice]:
     return [*found, Slice(reached_ms, max(reached_ms + 1, month.end_ms), State.GOOD)]
 
 
-def _figures(store: SliceStore, month: Month) -> None:
+def _figures(store: SqliteStore, month: Month) -> None:
     slices = store.slices(month.begin_ms, month.end_ms)
     figures(month, slices, (), began_ms=0, now_ms=month.end_ms, limits=Limits().uptime)
 

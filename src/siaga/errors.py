@@ -56,3 +56,7 @@ class PlatformFault(SiagaError):
     """The embedded platform could not be brought to the state asked for."""
 
     exit_code = Exit.DOES_NOT_HOLD
+
+
+class StoreFault(Exception):
+    """A store can't carry out a call now, in words; whether it carried out the last one is not known."""

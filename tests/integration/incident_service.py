@@ -10,14 +10,19 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
+
 from siaga.evidence.model import Record
+from siaga.incidents.files import FileStore
 from siaga.incidents.model import Fact, FactKind
 from siaga.incidents.notify.senders import senders
+from siaga.incidents.postgres import PostgresStore
 from siaga.incidents.service import IncidentsService
 from siaga.incidents.store import IncidentStore
 from siaga.site.notifications import NotificationRoute, RouteKind
 
 DEADLINE_S = 20.0
+APPLICATION = "siaga incidents of the tests"
 
 
 class Log:
@@ -50,9 +55,16 @@ def outage(*, present: bool = True) -> Fact:
     return Fact("outage", FactKind.OUTAGE, datetime.now(UTC), present, "users get errors in sgp", "ZDT-1", 0.4)
 
 
+def store_at(place: Path | str, *, epoch: int = 1) -> IncidentStore:
+    """In a directory, or in the database that a conninfo names."""
+    if isinstance(place, Path):
+        return FileStore(place)
+    return PostgresStore(lambda: psycopg.connect(place, application_name=APPLICATION), epoch=epoch)
+
+
 @asynccontextmanager
 async def service(
-    directory: Path, routes: list[NotificationRoute], log: Log, **secrets: str
+    place: Path | IncidentStore | str, routes: list[NotificationRoute], log: Log, **secrets: str
 ) -> AsyncIterator[IncidentsService]:
     """With its loop running, ten passes a second."""
 
@@ -62,7 +74,7 @@ async def service(
         return secrets[name.replace("-", "_")]
 
     found = IncidentsService(
-        IncidentStore(directory),
+        store_at(place) if isinstance(place, Path | str) else place,
         log,
         routes,
         senders(routes, secret, "test"),

@@ -10,19 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import psycopg
 from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from siaga.controller import state
 from siaga.controller.state_version import evidence_directory, evidence_origin, keys_directory
-from siaga.errors import BadInput, PlatformFault, Unreachable
+from siaga.errors import BadInput, PlatformFault, StoreFault, Unreachable
 from siaga.evidence.postgres import PostgresStore
 from siaga.evidence.segments import Segments, Unreadable
 from siaga.evidence.selection import EVERYTHING, BadLine, latest
 from siaga.evidence.signatures import BadNote, Checkpoint, Key
-from siaga.evidence.store import StoreFault
 from siaga.evidence.verify_export import read_keys
 from siaga.evidence.witness_client import WitnessClient, WitnessRefused
 from siaga.platform import account, control_database, lifecycle, witness
@@ -53,7 +51,7 @@ def find(directory: Path | None, keys: Path | None) -> Place:
         source: Segments | PostgresStore
         if layout.site.controller.state == "postgresql":
             source = PostgresStore(
-                lambda: psycopg.connect(control_database.conninfo(layout), application_name="siaga standby"),
+                control_database.connector(layout, control_database.READER),
                 origin=evidence_origin(layout.site.name, generation),
                 epoch=0,
                 directory=within,

@@ -10,7 +10,7 @@ from cyclopts import App, Parameter, validators
 
 from siaga.cli import ask, output
 from siaga.cli.output import Json
-from siaga.errors import BadInput, Exit
+from siaga.errors import BadInput, Exit, Unreachable
 
 app = App(name="incidents", help="What is wrong, how bad, who was told: Level 3 · Critical, 2 · Major, 1 · Minor.")
 
@@ -30,7 +30,7 @@ def list_(*, count: Count = 20, json: Json = False) -> int:
     siaga incidents list
     siaga incidents list --count 100 --json
     """
-    found = ask.get(f"/v1/incidents?count={count}")
+    found = _get(f"/v1/incidents?count={count}")
     if json:
         output.document(found)
     elif not found["incidents"]:
@@ -54,7 +54,7 @@ def show(id: str, *, json: Json = False) -> int:
     --------
     siaga incidents show inc-20261123-031207
     """
-    found = ask.get(_path(id))
+    found = _get(_path(id))
     if json:
         output.document(found)
     else:
@@ -131,7 +131,7 @@ def report(
     siaga incidents report inc-20261123-031207 --form html --out incident.html
     """
     path = f"{_path(id)}/regulator" if regulator else f"{_path(id)}/report?form={form}"
-    found = ask.get(path)
+    found = _get(path)
     if out is not None:
         _write(out, found["text"])
     if json:
@@ -141,6 +141,17 @@ def report(
     else:
         print(f"written to {out}")
     return Exit.DONE
+
+
+def _get(path: str) -> Any:
+    try:
+        return ask.get(path)
+    except Unreachable as error:
+        raise Unreachable(
+            f"{error.message}, and only the one that leads knows what is open",
+            hint="`siaga evidence show --kind incident` has every change of an incident without it. `siaga status` "
+            "shows who leads; `siaga up` starts a controller, which goes on with what is open.",
+        ) from error
 
 
 def _write(path: Path, text: str) -> None:

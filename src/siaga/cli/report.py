@@ -25,6 +25,7 @@ from siaga.cli.evidence_place import (
     witness_remembers,
 )
 from siaga.cli.output import Json
+from siaga.cli.uptime_place import measured
 from siaga.errors import BadInput, Exit, PlatformFault, SiagaError
 from siaga.evidence.export import KEYS
 from siaga.hosts.local import write_and_rename
@@ -36,7 +37,6 @@ from siaga.reports.month import Inputs, gather
 from siaga.reports.period import Stage
 from siaga.sop.limits import Limits
 from siaga.sop.month import Month
-from siaga.uptime.store import FILE_NAME
 
 TO_BE_RECORDED = "its SHA-256 goes into the evidence, as `report.written`"
 
@@ -110,9 +110,7 @@ def _gathered(place: Place, directory: Path | None, month: Month, now: datetime)
         return gather(Inputs(site=name, embedded=False, limits=Limits(), **known), month, now)
     layout = lifecycle.required(account.home())
     site = layout.site
-    known["uptime"], known["uptime_missing"] = uptime.read(
-        layout.directory("controller") / FILE_NAME, month, now, site.limits.uptime
-    )
+    known["uptime"], known["uptime_missing"] = uptime.read(lambda: measured(layout), month, now, site.limits.uptime)
     return gather(Inputs(site=site.name, embedded=site.embedded, limits=site.limits, **known), month, now)
 
 

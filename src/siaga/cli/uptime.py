@@ -1,4 +1,4 @@
-"""`siaga uptime`: the minutes of a month, and what is left of them (ZDT-1). Without a controller the file answers."""
+"""`siaga uptime`: the minutes of a month, and what is left of them (ZDT-1). Without a controller its store answers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from cyclopts import App, Parameter
 
 from siaga.cli import ask, output
 from siaga.cli.output import Json
-from siaga.errors import BadInput, Exit, Unreachable
+from siaga.cli.uptime_place import measured
+from siaga.errors import BadInput, Exit, StoreFault, Unreachable
 from siaga.platform import account, lifecycle
 from siaga.sop.month import ZONE, Month
 from siaga.uptime.months import Verdict, figures
-from siaga.uptime.store import FILE_NAME, SliceStore
 
 app = App(name="uptime", help="The month's minutes: up, down, not measured, and what is left of the budget (ZDT-1).")
 
@@ -43,8 +43,8 @@ def show(*, month: Annotated[str, Parameter(help="Such as 2026-11; the running o
     try:
         found = ask.get(f"/v1/uptime{f'?month={asked}' if asked else ''}")
     except Unreachable as unreachable:
-        print(f"{unreachable.message}: this is from the file, up to its last entry", file=sys.stderr)
-        found = _from_file(asked)
+        print(f"{unreachable.message}: this is what was kept, up to its last entry", file=sys.stderr)
+        found = _from_store(asked)
     if json:
         output.document(found)
     else:
@@ -97,9 +97,9 @@ def export(what: Literal["openslo", "rules"]) -> int:
     return Exit.DONE
 
 
-def _from_file(asked: Month | None) -> dict[str, Any]:
+def _from_store(asked: Month | None) -> dict[str, Any]:
     layout = lifecycle.required(account.home())
-    store = SliceStore(layout.directory("controller") / FILE_NAME, read_only=True)
+    store = measured(layout)
     try:
         now_ms = time.time_ns() // 1_000_000
         month = asked or Month.holding_ms(now_ms)
@@ -115,7 +115,12 @@ def _from_file(asked: Month | None) -> dict[str, Any]:
             now_ms=now_ms,
             limits=layout.site.limits.uptime,
         )
-        return {**found.to_document(), "from": "file"}
+        return {**found.to_document(), "from": "store"}
+    except StoreFault as error:
+        raise Unreachable(
+            f"no controller answers, and the slices can't be read: {error}",
+            hint="With state in PostgreSQL they are there: look at the part `control-db` with `siaga status`.",
+        ) from error
     finally:
         store.close()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-import psycopg
 import structlog
 
 from siaga.controller import state, state_import
@@ -32,11 +31,8 @@ async def open_recording(layout: Layout, epoch: int) -> Recording:
     origin = evidence_origin(layout.site.name, found.generation)
     store: Store
     if layout.site.controller.state == "postgresql":
-        conninfo = control_database.conninfo(layout)
-        name = f"siaga evidence {epoch}"
-        store = PostgresStore(
-            lambda: psycopg.connect(conninfo, application_name=name), origin=origin, epoch=epoch, directory=directory
-        )
+        connect = control_database.connector(layout, f"siaga evidence {epoch}")
+        store = PostgresStore(connect, origin=origin, epoch=epoch, directory=directory)
     else:
         store = FileStore(directory, origin)
     client = WitnessClient(witness.socket(layout.place.run))

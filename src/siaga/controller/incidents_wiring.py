@@ -10,12 +10,15 @@ from typing import Any
 
 from siaga.controller import incident_facts
 from siaga.controller.recording import Recording
+from siaga.errors import StoreFault, Unreachable
 from siaga.incidents.account import Account
+from siaga.incidents.files import FileStore
 from siaga.incidents.notify.heartbeat import HeartbeatSender
 from siaga.incidents.notify.senders import senders
+from siaga.incidents.postgres import PostgresStore
 from siaga.incidents.service import IncidentsService
 from siaga.incidents.store import IncidentStore
-from siaga.platform import secrets
+from siaga.platform import control_database, secrets
 from siaga.platform.layout import Layout
 from siaga.sop.adherence import Standing
 from siaga.uptime.model import Change, Outage
@@ -58,11 +61,30 @@ class IncidentWatch:
         await self._incidents.run_pass()
 
 
-def incidents_service(layout: Layout, recording: Recording) -> IncidentsService:
-    """The service, with what was open when the last controller ended."""
+def incidents_service(layout: Layout, recording: Recording, epoch: int) -> IncidentsService:
+    """The service, with what was open when the last controller ended; blocks.
+
+    Unreachable where that can't be read from PostgreSQL: whoever went on without it would overwrite it.
+    """
+    try:
+        return _incidents_service(layout, recording, _store(layout, epoch))
+    except StoreFault as error:
+        raise Unreachable(
+            f"the open incidents can't be read from the state's database: {error}",
+            hint="Look at the part `control-db` with `siaga status`, and at the rights of the role `siaga_state`.",
+        ) from error
+
+
+def _store(layout: Layout, epoch: int) -> IncidentStore:
+    if layout.site.controller.state == "postgresql":
+        return PostgresStore(control_database.connector(layout, f"siaga incidents {epoch}"), epoch=epoch)
+    return FileStore(layout.directory("controller"))
+
+
+def _incidents_service(layout: Layout, recording: Recording, store: IncidentStore) -> IncidentsService:
     site = layout.site
     return IncidentsService(
-        IncidentStore(layout.directory("controller")),
+        store,
         recording,
         site.notifications,
         senders(site.notifications, secret_of(layout), site.name),

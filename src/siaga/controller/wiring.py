@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -168,7 +169,7 @@ async def _domains(layout: Layout, leadership: Leadership, recording: Recording)
     sessions, record_sessions = sessions_service(layout, keeper, recording)
     health = health_wiring.put_together(layout, host, recording, lambda: keeper.pids)
     runbooks = (*drill_runbooks(stage(layout, traffic, sessions, recording)), health_runbook.runbook(health))
-    incidents = incidents_service(layout, recording)
+    incidents = await asyncio.to_thread(incidents_service, layout, recording, leadership.epoch)
     watch = IncidentWatch(
         incidents,
         Sights(
@@ -176,7 +177,7 @@ async def _domains(layout: Layout, leadership: Leadership, recording: Recording)
             parts=lambda: keeper.parts,
         ),
     )
-    uptime = uptime_service(layout, recording, watch.on_uptime)
+    uptime = uptime_service(layout, recording, watch.on_uptime, leadership.epoch)
     await uptime.open(await recording.history("uptime"))
     await watch.begin(uptime.outage)
     return Domains(

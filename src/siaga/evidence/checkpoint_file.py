@@ -46,6 +46,8 @@ class CheckpointFile:
 
         A last line that a crash tore is cut off: it was never acknowledged, and the witness cosigns it again.
         """
+        # With the log itself in PostgreSQL nobody else makes it.
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         size = self._path.stat().st_size if self._path.exists() else 0
         if size == 0:
             return None

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from siaga.errors import Refused, Unreachable
+from siaga.errors import Refused, StoreFault, Unreachable
 from siaga.evidence import keys
 from siaga.evidence.cosigning import REMEMBERED
 from siaga.evidence.coverage import Coverage, due, standing
@@ -23,7 +23,6 @@ from siaga.evidence.notes import checkpoint_text, fingerprint, signature_of, wri
 from siaga.evidence.pinned import PinnedWitness
 from siaga.evidence.ports import CheckpointStore, Log, Witness
 from siaga.evidence.signatures import ED25519, BadNote, Checkpoint, Key, parse_checkpoint
-from siaga.evidence.store import StoreFault
 from siaga.evidence.witness_client import LastSeen, WitnessRefused
 from siaga.sop.adherence import Standing
 from siaga.sop.clauses import ClauseId

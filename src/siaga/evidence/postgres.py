@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psycopg
 
-from siaga.errors import BadInput
+from siaga.errors import BadInput, StoreFault
 from siaga.evidence.chain import Position, beginning
 from siaga.evidence.segments import checkpoint_lines
-from siaga.evidence.store import Cut, StoreFault
+from siaga.evidence.store import Cut
+from siaga.state_database import Connect, faults, prepared
 
 PAGE_ROWS = 5000
-STATEMENT_TIMEOUT_MS = 10_000
 
 _SCHEMA = """
 create schema if not exists siaga_evidence;
@@ -66,7 +66,7 @@ class PostgresStore:
     reserve_bytes = 0
     """Its server's disk is its server's."""
 
-    def __init__(self, connect: Callable[[], psycopg.Connection], *, origin: str, epoch: int, directory: Path) -> None:
+    def __init__(self, connect: Connect, *, origin: str, epoch: int, directory: Path) -> None:
         """`connect` makes a connection, with its password from a file; `directory` holds the checkpoints."""
         self.origin = origin
         self._connect = connect
@@ -133,8 +133,8 @@ class PostgresStore:
 
     def open(self) -> Cut | None:
         """Make the tables where there are none; BadInput when the database can't hold every text."""
-        with _faults():
-            self._connection = self._connected()
+        with faults():
+            self._connection = prepared(self._connect)
             row = self._connection.execute("show server_encoding").fetchone()
             if row != ("UTF8",):
                 raise BadInput(
@@ -157,7 +157,7 @@ class PostgresStore:
             "chains": [bytes.fromhex(line[:64].decode()) for line in lines],
             "bodies": [line[65:-1].decode() for line in lines],
         }
-        with _faults():
+        with faults():
             inserted = self._writing().execute(_APPEND, values).rowcount
         if inserted != len(lines):
             raise StoreFault(f"another controller leads, epoch {self._epoch} is over")
@@ -165,12 +165,12 @@ class PostgresStore:
     def recover(self, at: Position) -> None:
         """A new connection: whether the last transaction was committed shows in what can be read then."""
         self.close()
-        with _faults():
-            self._connection = self._connected()
+        with faults():
+            self._connection = prepared(self._connect)
 
     def prune(self, to: Position) -> None:
         """Remove every segment before `to`, in one transaction."""
-        with _faults():
+        with faults():
             connection = self._writing()
             with connection.transaction():
                 connection.execute(
@@ -193,7 +193,7 @@ class PostgresStore:
             self._connection = None
 
     def _begin_segment(self, at: Position) -> None:
-        with _faults():
+        with faults():
             self._writing().execute(
                 "insert into siaga_evidence.segment values (%s, %s, %s) on conflict do nothing",
                 [self.origin, at.size, json.dumps(at.document())],
@@ -204,27 +204,11 @@ class PostgresStore:
             raise StoreFault("the connection to the state's database is lost")
         return self._connection
 
-    def _connected(self) -> psycopg.Connection:
-        connection = self._connect()
-        connection.autocommit = True
-        connection.execute(f"set statement_timeout = {STATEMENT_TIMEOUT_MS:d}")
-        connection.execute("set synchronous_commit = on")
-        return connection
-
     @contextlib.contextmanager
     def _reader(self) -> Iterator[psycopg.Connection]:
         """A connection of its own, so that reading never holds up writing."""
-        with _faults(), contextlib.closing(self._connected()) as connection:
+        with faults(), contextlib.closing(prepared(self._connect)) as connection:
             yield connection
-
-
-@contextlib.contextmanager
-def _faults() -> Iterator[None]:
-    """What the driver raises, in words; it never tells a password."""
-    try:
-        yield
-    except psycopg.Error as error:
-        raise StoreFault(str(error).partition("\n")[0] or type(error).__name__) from error
 
 
 def _line(chain: bytes, body: str) -> bytes:

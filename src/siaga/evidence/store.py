@@ -10,10 +10,6 @@ from siaga.evidence.chain import Position
 from siaga.evidence.verify_export import Source
 
 
-class StoreFault(Exception):
-    """The store can't take lines now, in words; whether it took the last ones is not known. OSError says the same."""
-
-
 @dataclass(frozen=True, slots=True)
 class Cut:
     """A half-written line that a crash left behind and that was cut off: nobody was told that it was kept."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from siaga.errors import Refused
+from siaga.errors import Refused, StoreFault
 from siaga.evidence.chain import BadRecord, Position, Walk
 from siaga.evidence.document import Unnumbered
 from siaga.evidence.merkle import Tree, push
@@ -20,7 +20,7 @@ from siaga.evidence.model import Unrecorded
 from siaga.evidence.segments import Unreadable
 from siaga.evidence.selection import exempt_ids
 from siaga.evidence.signatures import Checkpoint, parse_checkpoint
-from siaga.evidence.store import Cut, Store, StoreFault
+from siaga.evidence.store import Cut, Store
 from siaga.evidence.verify_export import keep_promise
 
 SEGMENT_BYTES = 16 * 1024 * 1024

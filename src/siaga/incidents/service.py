@@ -15,13 +15,13 @@ from typing import Any
 
 import structlog
 
-from siaga.errors import BadInput, SiagaError
+from siaga.errors import BadInput, SiagaError, StoreFault
 from siaga.evidence.model import Evidence, Record
 from siaga.incidents import acts, decide
 from siaga.incidents.adherence import standing
 from siaga.incidents.documents import to_document
 from siaga.incidents.model import CONTROLLER, Book, Change, ChangeKind, Fact, Incident, Level, State
-from siaga.incidents.notify.journal import DeliveryJournal
+from siaga.incidents.notify.journal import RECENT, DeliveryJournal
 from siaga.incidents.notify.message import Message, dedup_key
 from siaga.incidents.notify.pagerduty_webhook import Answer, Word
 from siaga.incidents.notify.routes import FAILING, Outcome, Thread, Verdict
@@ -56,7 +56,10 @@ class IncidentsService:
         clock: Callable[[], datetime],
         monotonic: Callable[[], float],
     ) -> None:
-        """Reads what was kept; nothing is told before the first pass or fact. `senders` by route, UTC from `clock`."""
+        """Reads what was kept, which blocks; nothing is told before the first pass or fact.
+
+        `senders` by route, UTC from `clock`.
+        """
         self._store = store
         self._evidence = evidence
         self._clock = clock
@@ -65,7 +68,7 @@ class IncidentsService:
         self._telling = Telling(
             routes,
             senders,
-            DeliveryJournal(store.deliveries),
+            DeliveryJournal(store.deliveries(RECENT), store.note_delivery),
             site=site,
             clock=clock,
             monotonic=monotonic,
@@ -227,7 +230,7 @@ class IncidentsService:
     # Keeping and recording ----------------------------------------------------------------------------------------
 
     async def _keep(self) -> None:
-        """Have the disk hold the present state; a disk that hangs is not waited for long."""
+        """Have the store hold the present state; one that hangs is not waited for long."""
         self._unsaved = True
         if self._saving is None or self._saving.done():
             self._saving = asyncio.create_task(self._save())
@@ -241,7 +244,7 @@ class IncidentsService:
             kept = Kept(self._book, threads, tuple(self._unrecorded), archived)
             try:
                 await asyncio.to_thread(self._store.save, kept)
-            except OSError as error:
+            except (OSError, StoreFault) as error:
                 self._unsaved = True
                 if not self._disk_trouble:
                     _log.error("incidents can't be kept; people are told all the same", why=str(error))

@@ -1,26 +1,22 @@
-"""Keeps incidents over restarts: the open ones with all that is still to be told and recorded, and the closed ones.
+"""What incidents ask of the place that keeps them: files here, PostgreSQL where two controllers share it.
 
-One small file that is written beside and renamed over holds what may still change, so that a kill at any moment
-leaves the state before or after a change, never between. What is closed goes to a file that is only appended to.
-The record is the evidence; these files are how the controller goes on.
+Kept are the open ones with all that is still to be told and recorded, the closed ones, and what came of every attempt
+to tell somebody. The record is the evidence; this is how the controller goes on.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
 from siaga.evidence.model import Record
-from siaga.hosts.local import write_and_rename
 from siaga.incidents.documents import from_document, to_document
 from siaga.incidents.model import CLOSED_KEPT, Book, Incident
 from siaga.incidents.notify.documents import thread_document, thread_from
-from siaga.incidents.notify.journal import append_line, read_lines
 from siaga.incidents.notify.routes import Thread
 
 _log = structlog.get_logger()
@@ -36,76 +32,75 @@ class Kept:
     unrecorded: tuple[Record, ...] = ()
     """Changes that the evidence has not taken yet."""
     unarchived: tuple[Incident, ...] = ()
-    """Closed ones that may not be in the file of the closed yet."""
+    """Closed ones that may not be among the closed that are kept yet."""
 
 
-class IncidentStore:
-    """One per controller that leads. Its calls block; OSError where the disk refuses."""
-
-    def __init__(self, directory: Path) -> None:
-        self._open = directory / "incidents.json"
-        self._closed = directory / "incidents.jsonl"
-        self.deliveries = directory / "deliveries.jsonl"
+class IncidentStore(Protocol):
+    """One per controller that leads. Its calls block; OSError or StoreFault where they can't be carried out."""
 
     def load(self) -> Kept:
-        """What was kept; a damaged file is set aside and told in the log, for lasting facts open incidents again."""
-        closed = self._archived()
-        try:
-            document = json.loads(self._open.read_bytes())
-            kept = _from_document(document)
-        except FileNotFoundError:
-            kept = Kept()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            self._open.replace(self._open.with_suffix(".damaged"))
-            _log.error("the open incidents are damaged and set aside", why=f"{type(error).__name__}: {error}")
-            kept = Kept()
-        for incident in kept.unarchived:
-            closed.pop(incident.id, None)
-            closed[incident.id] = to_document(incident)
-        newest = list(closed.values())[-CLOSED_KEPT:]
-        book = Book(open=kept.book.open, closed=tuple(one for found in newest for one in _readable(found)))
-        return Kept(book, kept.threads, kept.unrecorded, kept.unarchived)
+        """What was kept; what is damaged is set aside and told in the log, for lasting facts open incidents again."""
 
     def save(self, kept: Kept) -> None:
-        """Keep it: first all of it in one stroke, then the closed ones for good."""
-        write_and_rename(self._open, json.dumps(_to_document(kept)).encode())
-        for incident in kept.unarchived:
-            append_line(self._closed, to_document(incident))
+        """Keep it: a kill at any moment leaves the state before or after, never between."""
 
     def archive(self) -> list[Incident]:
         """Every closed incident ever, oldest first."""
-        return [one for found in self._archived().values() for one in _readable(found)]
 
-    def _archived(self) -> dict[str, dict[str, Any]]:
-        # Of one that was written twice the last line counts.
-        return {one["id"]: one for one in read_lines(self._closed) if isinstance(one.get("id"), str)}
+    def deliveries(self, count: int) -> list[dict[str, Any]]:
+        """The latest attempts to tell somebody, oldest first."""
 
-
-def _to_document(kept: Kept) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "open": [to_document(incident) for incident in kept.book.open.values()],
-        "threads": [thread_document(thread) for thread in kept.threads],
-        "unrecorded": [asdict(record) for record in kept.unrecorded],
-        "unarchived": [to_document(incident) for incident in kept.unarchived],
-    }
+    def note_delivery(self, attempt: dict[str, Any]) -> None:
+        """Keep one attempt; of some hundred thousand the oldest may go."""
 
 
-def _from_document(document: Mapping[str, Any]) -> Kept:
-    if document["format"] != FORMAT:
-        raise ValueError(f"format {document['format']}, this version reads format {FORMAT}")
-    incidents = [from_document(one) for one in document["open"]]
-    return Kept(
-        book=Book(open={incident.id: incident for incident in incidents}),
-        threads=tuple(thread_from(one) for one in document["threads"]),
-        unrecorded=tuple(Record(**one) for one in document["unrecorded"]),
-        unarchived=tuple(from_document(one) for one in document["unarchived"]),
+def to_text(kept: Kept) -> str:
+    """All but the closed ones that are kept already, as JSON."""
+    return json.dumps(
+        {
+            "format": FORMAT,
+            "open": [to_document(incident) for incident in kept.book.open.values()],
+            "threads": [thread_document(thread) for thread in kept.threads],
+            "unrecorded": [asdict(record) for record in kept.unrecorded],
+            "unarchived": [to_document(incident) for incident in kept.unarchived],
+        }
     )
 
 
-def _readable(document: Mapping[str, Any]) -> list[Incident]:
+def from_text(text: str | bytes) -> Kept | None:
+    """Read back what `to_text` gave; None, and a line in the log, where it is something else."""
     try:
-        return [from_document(document)]
-    except (ValueError, KeyError, TypeError):
-        _log.error("a closed incident can't be read", id=document.get("id"))
-        return []
+        document = json.loads(text)
+        if document["format"] != FORMAT:
+            raise ValueError(f"format {document['format']}, this version reads format {FORMAT}")
+        incidents = [from_document(one) for one in document["open"]]
+        return Kept(
+            book=Book(open={incident.id: incident for incident in incidents}),
+            threads=tuple(thread_from(one) for one in document["threads"]),
+            unrecorded=tuple(Record(**one) for one in document["unrecorded"]),
+            unarchived=tuple(from_document(one) for one in document["unarchived"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        _log.error("the open incidents are damaged and set aside", why=f"{type(error).__name__}: {error}")
+        return None
+
+
+def with_closed(kept: Kept, documents: Iterable[Mapping[str, Any]]) -> Kept:
+    """Beside the open ones the last closed, of `documents` and of those that may not be among them yet."""
+    closed = {one["id"]: one for one in documents}
+    for incident in kept.unarchived:
+        closed.pop(incident.id, None)
+        closed[incident.id] = to_document(incident)
+    book = Book(open=kept.book.open, closed=tuple(readable(list(closed.values())[-CLOSED_KEPT:])))
+    return Kept(book, kept.threads, kept.unrecorded, kept.unarchived)
+
+
+def readable(documents: Iterable[Mapping[str, Any]]) -> list[Incident]:
+    """The incidents; one that can't be read costs itself alone."""
+    found = []
+    for document in documents:
+        try:
+            found.append(from_document(document))
+        except (ValueError, KeyError, TypeError):
+            _log.error("a closed incident can't be read", id=document.get("id"))
+    return found

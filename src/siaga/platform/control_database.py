@@ -17,9 +17,12 @@ from siaga.hosts.model import Host
 from siaga.platform import postgres, secrets
 from siaga.platform.engines import Engines
 from siaga.platform.layout import CONTROL_DATABASE, Layout
+from siaga.state_database import Connect
 
 DATABASE = "siaga_state"
 ROLE = "siaga_state"
+READER = "siaga standby"
+"""What sessions call themselves that only read."""
 _ADMIN = "siaga_control_admin"
 
 _SETTINGS: Mapping[str, str] = {
@@ -78,6 +81,12 @@ def conninfo(layout: Layout) -> str:
     settings = layout.site.controller
     password = layout.secret(secrets.CONTROL) if layout.site.embedded else Path(settings.password_file or "")
     return _conninfo(layout, ROLE, DATABASE, password)
+
+
+def connector(layout: Layout, name: str) -> Connect:
+    """Makes connections to the state for the session `name`; a new leader ends them all, but those of a READER."""
+    found = conninfo(layout)
+    return lambda: psycopg.connect(found, application_name=name)
 
 
 def _conninfo(layout: Layout, role: str, database: str, password_file: Path) -> str:

@@ -1,14 +1,13 @@
-"""Reads a month's uptime (ZDT-1) from the file in which the uptime domain keeps it; the controller may be dead."""
+"""Reads a month's uptime (ZDT-1) from the store in which the uptime domain keeps it; the controller may be dead."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 
-from siaga.errors import SiagaError
+from siaga.errors import SiagaError, StoreFault
 from siaga.reports.model import DayUptime, Outage, UptimeMonth
 from siaga.reports.period import day_bounds, local
 from siaga.sop.adherence import Adherence
@@ -29,18 +28,17 @@ _ADHERENCE = {
 }
 
 
-def read(path: Path, month: Month, now: datetime, limits: UptimeLimits) -> tuple[UptimeMonth | None, str]:
+def read(
+    opened: Callable[[], SliceStore], month: Month, now: datetime, limits: UptimeLimits
+) -> tuple[UptimeMonth | None, str]:
     """The month in figures; or nothing, and why."""
     try:
-        store = SliceStore(path, read_only=True)
+        with closing(opened()) as store:
+            return _read(store, month, now, limits)
     except SiagaError as error:
         return None, error.message
-    try:
-        return _read(store, month, now, limits)
-    except sqlite3.Error as error:
-        return None, f"{path} can't be read: {error}"
-    finally:
-        store.close()
+    except StoreFault as error:
+        return None, f"the slices can't be read: {error}"
 
 
 def _read(store: SliceStore, month: Month, now: datetime, limits: UptimeLimits) -> tuple[UptimeMonth | None, str]:

@@ -90,7 +90,7 @@ class UptimeService:
         if outage is not None:
             self._observations.outage = outage
             self._news.put(outage)
-        await self._refresh_figures()
+        await self._guarded("figures", self._refresh_figures)
 
     async def run_pass(self) -> None:
         """Look once; every 0.1 s."""
@@ -212,7 +212,7 @@ class UptimeService:
                 self._records.put(_outage_record(outage))
         self._judge_burning()
         if self._book.began_ms is None and self._observations.began_ms is not None:
-            self._start("begin", lambda: self._begin(self._observations.began_ms or now_ms))
+            self._records.put(self._book.begin(self._observations.began_ms))
         if changed or _due(now_ms, self._saved_ms, SAVE_MS):
             self._saved_ms = now_ms
             self._start("save", self._save)
@@ -257,9 +257,6 @@ class UptimeService:
             if count is not None:
                 self._counts.append(count)
             self._count_before[region] = look
-
-    async def _begin(self, moment_ms: int) -> None:
-        self._records.put(await self._book.begin(moment_ms))
 
     async def _save(self) -> None:
         await self._book.save()

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
-from contest import StateDatabase, StateServer
+from contest import StateDatabase
 from signed_evidence import ORIGIN, a_record, key, witness_key
 
 from siaga.errors import Refused
@@ -31,30 +29,9 @@ OpenLog = Callable[..., Awaitable[EvidenceLog]]
 APPLICATION = "siaga leader of the evidence tests"
 
 
-@pytest.fixture(scope="module")
-def database() -> Iterator[StateDatabase]:
-    """A server with the leader's table, as leadership makes it."""
-    directory = Path(tempfile.mkdtemp(prefix="siaga-evidence-", dir="/tmp"))
-    directory.chmod(0o755)
-    (port,) = asyncio.run(LocalHost().free_ports(1))
-    server = StateServer(directory, port)
-    try:
-        server.start()
-        made = server.create("siaga_state")
-        made.query("create schema siaga_state")
-        made.query("create table siaga_state.leader (epoch bigint not null)")
-        made.query("insert into siaga_state.leader values (1)")
-        yield made
-    finally:
-        server.stop()
-        shutil.rmtree(directory, ignore_errors=True)
-
-
 @pytest.fixture
 def store(database: StateDatabase, tmp_path: Path) -> Callable[..., PostgresStore]:
     """Makes stores of an empty log."""
-    database.query("drop schema if exists siaga_evidence cascade")
-    database.query("update siaga_state.leader set epoch = 1")
 
     def make(kind: type[PostgresStore] = PostgresStore, *, epoch: int = 1, origin: str = ORIGIN) -> PostgresStore:
         return kind(

@@ -23,8 +23,8 @@ from siaga.controller.client import ControllerClient
 from siaga.controller.incidents_api import create_router
 from siaga.errors import BadInput, Refused, SiagaError
 from siaga.incidents.account import Account
+from siaga.incidents.files import FileStore
 from siaga.incidents.service import IncidentsService
-from siaga.incidents.store import IncidentStore
 from siaga.site.load import embedded
 
 DEADLINE_S = 20.0
@@ -59,7 +59,7 @@ def _api(directory: Path) -> FastAPI:
         return datetime.now(UTC)
 
     service = IncidentsService(
-        IncidentStore(directory), Log(), [], {}, site="embedded", clock=now, monotonic=time.monotonic
+        FileStore(directory), Log(), [], {}, site="embedded", clock=now, monotonic=time.monotonic
     )
 
     async def records(_: datetime) -> Sequence[Mapping[str, Any]]:

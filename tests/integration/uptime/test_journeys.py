@@ -29,7 +29,7 @@ from siaga.uptime.lanes import Lanes
 from siaga.uptime.machine import read_clocks, steady_ms
 from siaga.uptime.model import Change, Outage, Outcome, Step
 from siaga.uptime.service import UptimeService
-from siaga.uptime.store import FILE_NAME, SliceStore
+from siaga.uptime.sqlite import FILE_NAME, SqliteStore
 from siaga.uptime.wallet_journey import WalletJourney
 
 pytestmark = pytest.mark.clause("ZDT-1")
@@ -395,7 +395,7 @@ async def test_an_outage_is_hard_down_within_seconds_and_over_when_it_is_over(
             ("sgp",),
             lanes,
             kept,
-            SliceStore(tmp_path / FILE_NAME),
+            SqliteStore(tmp_path / FILE_NAME),
             kept,
             Limits().uptime,
             clock=read_clocks,

@@ -15,12 +15,12 @@ import pytest
 from siaga.errors import SiagaError
 from siaga.evidence.model import Record, Unrecorded
 from siaga.incidents import decide
+from siaga.incidents.files import FileStore
 from siaga.incidents.model import CONTROLLER, Fact, FactKind, Incident, Level
 from siaga.incidents.notify.message import Event, Message
 from siaga.incidents.notify.routes import Outcome, Verdict
 from siaga.incidents.notify.telling import Telling
 from siaga.incidents.service import IncidentsService
-from siaga.incidents.store import IncidentStore
 from siaga.site.notifications import NotificationRoute, RouteKind
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
@@ -96,7 +96,7 @@ class World:
     def _start(self) -> IncidentsService:
         asyncio.get_running_loop().set_default_executor(self.disk)
         return IncidentsService(
-            IncidentStore(self.directory),
+            FileStore(self.directory),
             self.evidence,
             ROUTES,
             self.phones,
@@ -220,7 +220,7 @@ def _all_is_minor(_: Fact) -> tuple[Level, str]:
 
 
 PLANTED: Mapping[str, tuple[object, str, object]] = {
-    "nothing is kept": (IncidentStore, "save", lambda self, kept: None),
+    "nothing is kept": (FileStore, "save", lambda self, kept: None),
     "nobody is told": (Telling, "plan", lambda self, incidents: False),
     "outages are minor": (decide, "level_of", _all_is_minor),
 }

@@ -22,7 +22,7 @@ from siaga.uptime.lanes import Lanes
 from siaga.uptime.model import Blind, Change, Mark, Outcome, Slice, State, Step, Trip
 from siaga.uptime.months import Verdict, budget_ms
 from siaga.uptime.service import UptimeService
-from siaga.uptime.store import FILE_NAME, SliceStore
+from siaga.uptime.sqlite import FILE_NAME, SqliteStore
 from siaga.uptime.timeline import clipped
 from siaga.uptime.wallet_journey import STEP_TIMEOUT_MS
 
@@ -112,7 +112,7 @@ async def started(world: World, path: Path) -> UptimeService:
     journeys = {(region, region): _Journey(world) for region in REGIONS}
     lanes = Lanes(journeys, lambda: world.reading().steady_ms)
     service = UptimeService(
-        REGIONS, lanes, world, SliceStore(path), world, LIMITS, clock=world.reading, on_change=world.on_change
+        REGIONS, lanes, world, SqliteStore(path), world, LIMITS, clock=world.reading, on_change=world.on_change
     )
     await service.open([])
     return service
@@ -130,7 +130,7 @@ async def live(world: World, service: UptimeService, until_ms: int) -> None:
 
 def good_until(path: Path, begin_ms: int, end_ms: int) -> None:
     """The rest of the month was good: nobody waits a month for a test."""
-    store = SliceStore(path)
+    store = SqliteStore(path)
     store.begin(begin_ms)
     store.record((Slice(begin_ms, end_ms, State.GOOD),))
     store.close()
@@ -246,7 +246,7 @@ async def _live_through(path: Path, seed: int) -> None:
     end_ms = max(begin_ms + 240_000, world.real_ms + 20_000)
     await live(world, service, end_ms)
     await service.close()
-    store = SliceStore(path, read_only=True)
+    store = SqliteStore(path, read_only=True)
     kept = store.slices(begin_ms, end_ms)
     store.close()
     _invariants(kept, world, blind, begin_ms)

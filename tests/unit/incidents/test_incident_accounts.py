@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from siaga.incidents import acts, adherence, decide, regulator
 from siaga.incidents.documents import from_document, to_document
+from siaga.incidents.files import append_line, read_lines
 from siaga.incidents.model import Book, Change, ChangeKind, Fact, FactKind, Incident, Level
-from siaga.incidents.notify.journal import append_line, read_lines
 from siaga.incidents.records import record_of, worth_recording
 from siaga.incidents.timeline import ENTRIES_MAX, timeline
 from siaga.site.notifications import Regulator

@@ -18,9 +18,9 @@ from siaga.controller.incidents_api import create_router
 from siaga.errors import SiagaError
 from siaga.evidence.model import Record
 from siaga.incidents.account import Account
+from siaga.incidents.files import FileStore
 from siaga.incidents.model import Fact, FactKind
 from siaga.incidents.service import IncidentsService
-from siaga.incidents.store import IncidentStore
 from siaga.site.load import embedded
 from siaga.site.model import Site
 from siaga.site.notifications import NotificationRoute, Regulator, RouteKind
@@ -48,7 +48,7 @@ class Api:
         self.log = Log()
         seconds = itertools.count()
         self.incidents = IncidentsService(
-            IncidentStore(directory),
+            FileStore(directory),
             self.log,
             # Nobody is at the other end: what is asked here is the API.
             [ROUTE],

@@ -15,14 +15,14 @@ from siaga.platform import account, layout
 from siaga.site.load import embedded
 from siaga.sop.month import Month
 from siaga.uptime.model import Slice, State
-from siaga.uptime.store import FILE_NAME, SliceStore
+from siaga.uptime.sqlite import FILE_NAME, SqliteStore
 
 pytestmark = pytest.mark.clause("ZDT-1")
 OCTOBER = Month(2025, 10)
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SliceStore:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SqliteStore:
     """The state directory of a platform whose controller is dead."""
     monkeypatch.setenv("SIAGA_HOME", str(tmp_path))
     site = embedded()
@@ -30,11 +30,11 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SliceStore:
     found = layout.resolve(account.home(), site, ports)
     layout.save(found)
     found.directory("controller").mkdir()
-    return SliceStore(found.directory("controller") / FILE_NAME)
+    return SqliteStore(found.directory("controller") / FILE_NAME)
 
 
-def test_a_month_is_told_from_the_file_when_the_controller_is_dead(
-    store: SliceStore, capsys: pytest.CaptureFixture[str]
+def test_a_month_is_told_from_its_store_when_the_controller_is_dead(
+    store: SqliteStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store.begin(OCTOBER.begin_ms)
     store.record((Slice(OCTOBER.begin_ms, OCTOBER.end_ms, State.GOOD),))
@@ -42,13 +42,13 @@ def test_a_month_is_told_from_the_file_when_the_controller_is_dead(
     assert uptime.show(month="2025-10", json=True) == Exit.DONE
     said = capsys.readouterr()
     document = json.loads(said.out)
-    assert (document["bad_ms"], document["uptime_percent"], document["from"]) == (4_000, "99.9998", "file")
-    assert "this is from the file" in said.err
+    assert (document["bad_ms"], document["uptime_percent"], document["from"]) == (4_000, "99.9998", "store")
+    assert "this is what was kept" in said.err
     assert uptime.show(month="2025-10") == Exit.DONE
     assert "99.9998 %" in capsys.readouterr().out
 
 
-def test_the_exit_code_says_whether_the_month_held(store: SliceStore, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_exit_code_says_whether_the_month_held(store: SqliteStore, capsys: pytest.CaptureFixture[str]) -> None:
     store.begin(OCTOBER.begin_ms)
     store.record((Slice(OCTOBER.begin_ms, OCTOBER.begin_ms + 300_000, State.BAD, 1_000_000, regions=("sgp",)),))
     assert uptime.show(month="2025-10") == Exit.DOES_NOT_HOLD
@@ -56,7 +56,7 @@ def test_the_exit_code_says_whether_the_month_held(store: SliceStore, capsys: py
     assert "nothing" not in capsys.readouterr().out
 
 
-def test_the_time_since_the_controller_died_is_unknown(store: SliceStore, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_time_since_the_controller_died_is_unknown(store: SqliteStore, capsys: pytest.CaptureFixture[str]) -> None:
     now_ms = time.time_ns() // 1_000_000
     began_ms = max(now_ms - 7_200_000, Month.holding_ms(now_ms).begin_ms)
     store.begin(began_ms)
@@ -68,12 +68,12 @@ def test_the_time_since_the_controller_died_is_unknown(store: SliceStore, capsys
 
 
 @pytest.mark.parametrize("month", ["2025-13", "last", "2199-12"])
-def test_a_month_that_is_none_or_is_to_come_is_refused(store: SliceStore, month: str) -> None:
+def test_a_month_that_is_none_or_is_to_come_is_refused(store: SqliteStore, month: str) -> None:
     with pytest.raises(BadInput, match="month. is"):
         uptime.show(month=month)
 
 
-def test_nobody_reclassifies_without_a_controller(store: SliceStore) -> None:
+def test_nobody_reclassifies_without_a_controller(store: SqliteStore) -> None:
     with pytest.raises(Unreachable):
         uptime.reclassify(from_="2025-10-01 00:00", to="2025-10-01 00:01", as_="bad", reason="because")
     with pytest.raises(BadInput, match="^to: found 'noon'"):
@@ -87,7 +87,7 @@ def test_a_moment_without_a_zone_is_one_of_jakarta() -> None:
 
 @pytest.mark.parametrize(("what", "key", "value"), [("openslo", "kind", "SLO"), ("rules", "groups", None)])
 def test_exports_are_yaml(
-    store: SliceStore, capsys: pytest.CaptureFixture[str], what: str, key: str, value: str
+    store: SqliteStore, capsys: pytest.CaptureFixture[str], what: str, key: str, value: str
 ) -> None:
     uptime.export(what)  # type: ignore[arg-type]
     found = yaml.safe_load(capsys.readouterr().out)

@@ -23,7 +23,7 @@ from siaga.uptime.journeys import Attempt, Kind
 from siaga.uptime.lanes import Lanes
 from siaga.uptime.model import BurnAlert, Change, Outage, Outcome, State, Step
 from siaga.uptime.service import UptimeService
-from siaga.uptime.store import FILE_NAME, SliceStore
+from siaga.uptime.sqlite import FILE_NAME, SqliteStore
 
 pytestmark = pytest.mark.clause("ZDT-1")
 START_MS = Month(2026, 11).begin_ms + 86_400_000
@@ -79,7 +79,7 @@ class World:
     def service(self) -> UptimeService:
         journeys = {(region, region): _Told(self, region) for region in self.up}
         lanes = Lanes(journeys, lambda: self.steady_ms)
-        store = SliceStore(self.path)
+        store = SqliteStore(self.path)
         regions = tuple(self.up)
         return UptimeService(
             regions, lanes, self, store, self, Limits().uptime, clock=self.reading, on_change=self.on_change

@@ -1,22 +1,21 @@
-"""Slices laid over each other, kept in a file, and read by a month."""
+"""Slices laid over each other, what only a file has to bear, and clocks."""
 
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from siaga.errors import BadInput, Unreachable
+from siaga.errors import BadInput, StoreFault
 from siaga.uptime.clocks import Reading, Timeline
 from siaga.uptime.counters import parsed
-from siaga.uptime.model import Reclassification, Slice, Source, State, Step
-from siaga.uptime.store import FILE_NAME, SliceStore, opened
+from siaga.uptime.model import Slice, Source, State, Step
+from siaga.uptime.sqlite import FILE_NAME, SqliteStore, opened
 from siaga.uptime.timeline import clipped, filled, joined, overlay
 
 pytestmark = pytest.mark.clause("ZDT-1")
@@ -60,57 +59,11 @@ def test_filled_has_no_hole_and_says_unknown_where_nothing_was(slices: tuple[Sli
         assert at(found, moment) is (at(slices, moment) or UNKNOWN)
 
 
-@settings(deadline=None, max_examples=40)  # the disk is shared with others
-@given(st.lists(rows(), max_size=6))
-def test_the_file_holds_what_was_laid_over_each_other(batches: list[tuple[Slice, ...]]) -> None:
-    with tempfile.TemporaryDirectory() as directory, closing(SliceStore(Path(directory) / FILE_NAME)) as store:
-        expected: tuple[Slice, ...] = ()
-        for batch in batches:
-            store.record(batch)
-            expected = overlay(expected, batch)
-        assert store.slices(0, 1000) == expected
-        assert store.slices(5, 9) == tuple(each for each in expected if each.begin_ms < 9 and each.end_ms > 5)
-
-
-def test_a_month_that_stays_good_is_one_row(tmp_path: Path) -> None:
-    store = SliceStore(tmp_path / FILE_NAME)
-    for second in range(200):
-        store.record((Slice(second * 1000, (second + 1) * 1000, GOOD),))
-    assert store.slices(0, 10**9) == (Slice(0, 200_000, GOOD),)
-
-
-def test_everything_about_an_outage_survives_a_restart(tmp_path: Path) -> None:
-    store = SliceStore(tmp_path / FILE_NAME)
-    store.record((Slice(0, 20, GOOD), OUTAGE))
-    word = Reclassification(20, 25, GOOD, "ana", "a drill", 17)
-    store.reclassify(word)
-    store.reclassify(word)
-    store.begin(5)
-    store.begin(9)
-    store.close()
-    again = SliceStore(tmp_path / FILE_NAME)
-    assert again.slices(0, 100) == (Slice(0, 20, GOOD), OUTAGE)
-    assert again.reclassifications() == (word,)
-    assert again.began_ms() == 5
-
-
-def test_a_reader_sees_what_a_writer_that_was_killed_had_kept(tmp_path: Path) -> None:
-    writer = SliceStore(tmp_path / FILE_NAME)
-    writer.record((Slice(0, 20, GOOD), OUTAGE))
-    # Not closed: a killed process leaves its log of changes behind.
-    reader = SliceStore(tmp_path / FILE_NAME, read_only=True)
-    assert reader.slices(0, 100)[-1] == OUTAGE
-    with pytest.raises(sqlite3.OperationalError):
-        reader.record((Slice(30, 40, GOOD),))
-    writer.record((Slice(30, 40, GOOD),))
-    assert reader.slices(30, 40) == (Slice(30, 40, GOOD),)
-
-
 def test_a_file_that_is_no_database_is_refused_by_name_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / FILE_NAME
     path.write_bytes(b"half a file" * 500)
     with pytest.raises(BadInput, match="is damaged"):
-        SliceStore(path)
+        SqliteStore(path)
     assert path.read_bytes().startswith(b"half a file")
 
 
@@ -124,26 +77,20 @@ def test_a_controller_starts_with_a_damaged_file_and_sets_it_aside(tmp_path: Pat
 
 def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / FILE_NAME
-    SliceStore(path).close()
+    SqliteStore(path).close()
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE facts SET value = 99 WHERE name = 'format'")
     with pytest.raises(BadInput, match="format 99"):
-        SliceStore(path)
-
-
-def test_nothing_measured_yet_is_said_without_making_a_file(tmp_path: Path) -> None:
-    with pytest.raises(Unreachable, match="nothing was measured"):
-        SliceStore(tmp_path / FILE_NAME, read_only=True)
-    assert not (tmp_path / FILE_NAME).exists()
+        SqliteStore(path)
 
 
 def test_a_full_disk_changes_nothing_and_the_next_try_keeps_it(tmp_path: Path) -> None:
-    store = SliceStore(tmp_path / FILE_NAME)
+    store = SqliteStore(tmp_path / FILE_NAME)
     store.record((Slice(0, 20, GOOD),))
     pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
     store._connection.execute(f"PRAGMA max_page_count={pages}")
     many = tuple(Slice(20 + n, 21 + n, BAD if n % 2 else GOOD, why="w" * 200) for n in range(100))
-    with pytest.raises(sqlite3.OperationalError, match="full"):
+    with pytest.raises(StoreFault, match="full"):
         store.record(many)
     assert store.slices(0, 1000) == (Slice(0, 20, GOOD),)
     store._connection.execute("PRAGMA max_page_count=1000000")

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from siaga.errors import StoreFault
 from siaga.incidents.model import Incident
 from siaga.incidents.notify.journal import DeliveryJournal
 from siaga.incidents.notify.message import Event, Message, compose
@@ -141,7 +142,7 @@ class Telling:
     async def _note(self, route: str, message: Message, attempt: int, outcome: Outcome, took_s: float) -> None:
         try:
             await self._journal.note(route, message, attempt, outcome, took_s, self._clock())
-        except OSError as error:
+        except (OSError, StoreFault) as error:
             _log.error("a delivery could not be journaled", route=route, incident=message.incident, why=str(error))
 
     def forget(self, open_ids: Iterable[str]) -> None:
