@@ -27,6 +27,8 @@ DEFAULTS = {"fsync": "off", "max_wal_size": "8GB"}
 """The server's own defaults for everything that a read depends on."""
 Figures = dict[str, list[dict[str, Any]]]
 ALL, SUMS = "siaga, all checks in one pass", "siaga --sums over a covering index"
+BY_ACCOUNT = "siaga --engine duckdb, sums per account"
+HARMED, HARMED_ACCOUNTS = "siaga, all checks, 25 accounts at fault and named", 25
 IN_DATABASE, SEALED = "siaga --engine postgres, all checks", "siaga, all checks, and a seal"
 START, TAIL = "siaga, start-up (an empty ledger)", f"siaga --since a seal, {NEW_ENTRIES} new entries"
 
@@ -73,6 +75,7 @@ def _measured(large: Large, directory: Path, repeats: int, without: tuple[str, .
     ways |= {
         START: lambda: large.command(database="empty"),
         ALL: large.command,
+        BY_ACCOUNT: lambda: large.command("--engine", "duckdb"),
         IN_DATABASE: lambda: large.command("--engine", "postgres"),
         SEALED: lambda: large.command("--key", key, "--seal", seal),
     }
@@ -87,6 +90,10 @@ def _measured(large: Large, directory: Path, repeats: int, without: tuple[str, .
             connection.execute("create index covering on entry (account) include (amount)")
             connection.execute("vacuum analyze entry")
         found |= _turns({SUMS: lambda: large.command("--sums", expected=(3,))}, repeats, without)
+    if not HARMED.startswith(without or ("\0",)):
+        large.harm(HARMED_ACCOUNTS)
+        found |= _turns({HARMED: lambda: large.command(expected=(1,))}, repeats, without)
+        assert found[HARMED][0]["mismatched"] == HARMED_ACCOUNTS
     return found
 
 
@@ -95,8 +102,9 @@ def _turns(ways: dict[str, Callable[[], Run]], repeats: int, without: tuple[str,
     for turn in range(repeats):
         for name, runs in found.items():
             run = ways[name]()
-            grade = run.document["grade"] if run.document else None
-            runs.append({"seconds": round(run.seconds, 3), "memory_mb": round(run.memory_mb), "grade": grade})
+            said = {key: run.document[key] for key in ("grade", "engine")} if run.document else {}
+            wrong = {"mismatched": run.document["mismatched_count"]} if run.document else {}
+            runs.append({"seconds": round(run.seconds, 3), "memory_mb": round(run.memory_mb), **said, **wrong})
             print(f"  turn {turn + 1}: {run.seconds:8.2f} s  {name}", flush=True)
     return found
 
@@ -110,6 +118,7 @@ def _print(found: Figures, entries: int) -> None:
     pairs = (
         ("all checks: plain SQL / siaga (wanted: at least 5)", "plain SQL, all checks", ALL),
         ("plain SQL's sums only / siaga, all checks (at least 1)", "plain SQL, sums only", ALL),
+        ("all checks: plain SQL / siaga, sums per account", "plain SQL, all checks", BY_ACCOUNT),
         ("all checks: plain SQL / siaga in the database", "plain SQL, all checks", IN_DATABASE),
     )
     for words, one, other in pairs:

@@ -141,6 +141,12 @@ class Large:
         with self.server.connect(DATABASE) as connection:
             connection.execute(MORE.format(**self._words, accounts=self.accounts, entries=entries))
 
+    def harm(self, accounts: int) -> None:
+        """So many balances are off by one."""
+        with self.server.connect(DATABASE) as connection:
+            chosen = "id in (select id from account order by id limit %s)"
+            connection.execute(f"update account set balance = balance + 1 where {chosen}", [accounts])
+
     def plain(self, statements: list[str]) -> Run:
         """As psql runs them with the server's defaults; every one must find nothing wrong."""
         with self.server.connect(DATABASE) as connection:
