@@ -66,7 +66,7 @@ def statements_of(dsn: str, ledger_map: LedgerMap, options: Options) -> list[str
         ledger = catalog.ledger(source.connection, ledger_map)
         reading = Reading(ledger, source, options, work, ids=_reads_ids(ledger, options))
         try:
-            return [*catalog.STATEMENTS, *reading.engine.statements()]
+            return [*catalog.STATEMENTS, *reading.statements()]
         finally:
             reading.close()
 

@@ -53,11 +53,32 @@ def known_accounts(connection: Connection, ledger: Ledger, accounts: Sequence[st
     if not accounts:
         return set()
     rows = statements.accounts(ledger, bounded=False)
-    statement = f"select distinct account::text from ({rows}) r where account::text = any(%s)"
-    return {row[0] for row in connection.execute(_percent(statement, rows), [list(accounts)])}
+    return {row[0] for row in connection.execute(_known_statement(rows), [list(accounts)])}
+
+
+def _known_statement(rows: str) -> str:
+    return _percent(f"select distinct account::text from ({rows}) r where account::text = any(%s)", rows)
+
+
+def statements_of(ledger: Ledger) -> list[str]:
+    """What is sent where something is wrong; `%s` stands for what was found."""
+    rows = statements.accounts(ledger, bounded=False)
+    mapped = ledger.map.entries
+    found = [_steps(ledger)] if mapped.sequence else []
+    found += [_legs_statement(ledger, role) for role in ("transaction", "id") if getattr(mapped, role)]
+    return [*found, _known_statement(rows)]
 
 
 def _legs(connection: Connection, ledger: Ledger, field: str, values: Sequence[str]) -> list[Leg]:
+    found = connection.execute(_legs_statement(ledger, field), [list(values)]).fetchall()
+    by_currency = ledger.shape.by_currency
+    return [
+        Leg(account, currency if by_currency else None, transaction or "", id_, sequence, _whole(amount))
+        for account, currency, transaction, id_, sequence, amount in found
+    ]
+
+
+def _legs_statement(ledger: Ledger, field: str) -> str:
     dialect, fields = Postgres(ledger, wide=True), ledger.shape.fields
     column = ledger.entry_column(field)
     assert column is not None, "asked before"
@@ -68,12 +89,7 @@ def _legs(connection: Connection, ledger: Ledger, field: str, values: Sequence[s
         f"select {', '.join(columns)} from ({rows}) r "
         f"where {field} = any(%s::{_array_type(ledger, field)}) limit {LEGS_MAX}"
     )
-    found = connection.execute(_percent(statement, rows), [list(values)]).fetchall()
-    by_currency = ledger.shape.by_currency
-    return [
-        Leg(account, currency if by_currency else None, transaction or "", id_, sequence, _whole(amount))
-        for account, currency, transaction, id_, sequence, amount in found
-    ]
+    return _percent(statement, rows)
 
 
 def _steps(ledger: Ledger) -> str:

@@ -211,10 +211,13 @@ class DuckDbEngine:
 
     def unbalanced(self, limit: int) -> Sequence[Unbalanced]:
         """Reads transactions and amounts again, on one connection."""
-        fields = ["account", "transaction", "amount"] + (["currency"] if self._ledger.map.entries.currency else [])
-        rows = remote("source0", statements.entries(self._ledger, tuple(fields), bounded=True))
+        rows = remote("source0", self._parties())
         statement = verdicts.unbalanced(self._ledger, self._dialect, rows, "select * from account_rows", limit)
         return [engine.unbalanced(row) for row in self._in_snapshot(statement)]
+
+    def _parties(self) -> str:
+        fields = ["account", "transaction", "amount"] + (["currency"] if self._ledger.map.entries.currency else [])
+        return statements.entries(self._ledger, tuple(fields), bounded=True)
 
     def duplicates(self, limit: int) -> Sequence[str]:
         """Ids that more than one entry has."""
@@ -223,10 +226,11 @@ class DuckDbEngine:
 
     def statements(self) -> Sequence[str]:
         """Those that PostgreSQL sees."""
-        return [
+        read = [
             self._accounts(chunk.pages) if chunk.table == "accounts" else self._entries(chunk.pages)
             for chunk in self._chunks
         ]
+        return [*read, self._parties()] if self._ledger.map.entries.sums_to_zero else read
 
     def save_accumulators(self, path: Path, *, keyed: bool = False) -> int:
         """Accumulators of every account with entries as a Parquet file of texts, which have no limit; how many."""

@@ -11,7 +11,7 @@ import duckdb as duckdb_driver
 import psycopg
 
 from siaga.errors import BadInput
-from siaga.ledger import duckdb, fingerprint, keys, seal, tail
+from siaga.ledger import drill, duckdb, fingerprint, keys, seal, tail
 from siaga.ledger.engine import Engine, OnProgress, Pace, Source, Want, Work
 from siaga.ledger.fingerprint import Sums
 from siaga.ledger.model import Grade, Journal, JournalResult, Report, Verdict
@@ -201,6 +201,16 @@ class Reading:
             return None
         assert row is not None, "an aggregate has one row"
         return fingerprint.of_row(row)
+
+    def statements(self) -> list[str]:
+        """Every statement that the database may be sent, in order; `%s` stands for what was found by then."""
+        found = [*self.engine.statements()]
+        if isinstance(self.engine, FingerprintEngine):
+            by_account = self._by_account()
+            found += by_account.statements()
+            by_account.close()
+        exceptions = fingerprint.verdicts(self._ledger, exceptions=True)
+        return [*found, *drill.statements_of(self._ledger), exceptions]
 
     def close(self) -> None:
         """Give everything back."""
