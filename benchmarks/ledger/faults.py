@@ -22,6 +22,9 @@ from benchmarks.ledger.shapes import SHAPES, Connection, Shape, prepared
 from siaga.ledger import Options, catalog, check
 from siaga.ledger.accumulators import Key, unscaled
 from siaga.ledger.model import JournalFinding, JournalResult, Position, Report, Verdict
+from siaga.ledger.reading import EngineName
+
+ENGINES: tuple[EngineName, ...] = ("fingerprint", "duckdb", "postgres")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +135,9 @@ def main() -> int:
                 fault = CATALOGUE[seed % len(CATALOGUE)]
                 if not possible(fault, shape.map):
                     continue
-                with_journal = seed // len(CATALOGUE) % 3 == 2
-                engine = "postgres" if seed // len(CATALOGUE) % 3 == 1 else "duckdb"
+                turn = seed // len(CATALOGUE) % (len(ENGINES) + 1)
+                with_journal = turn == len(ENGINES)
+                engine = "duckdb" if with_journal else ENGINES[turn]
                 options = Options(engine=engine, journal=recorded if with_journal else None)
                 outcome = attempt(server, shape, template, fault, seed, options)
                 counted[f"{shape.name}, {'journal' if with_journal else engine}"] += 1

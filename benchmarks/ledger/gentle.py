@@ -132,7 +132,8 @@ def _await_reading(server: Server) -> None:
     """A block is about a pass that is under way, not about a process that starts."""
     deadline = time.monotonic() + 60
     with server.connect(DATABASE) as connection:
-        while not connection.execute("select 1 from pg_stat_progress_copy").fetchone():
+        reads = "select 1 from pg_stat_activity where application_name like 'siaga ledger 0%'"
+        while not connection.execute(reads).fetchone():
             assert time.monotonic() < deadline, "the check does not read"
             time.sleep(0.005)
 

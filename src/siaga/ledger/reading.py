@@ -272,6 +272,12 @@ class Reading:
                 return f"{name} wants every account's own sums"
         if self._want.unique_entries and options.engine == "auto":
             return "no unique index keeps two entries from sharing an id, and another engine finds them faster"
+        if options.pace.share < 1 and (
+            fingerprint.orphans(self._ledger) or not fingerprint.unique_accounts(self._ledger)
+        ):
+            return (
+                "orphans or accounts that are there twice take one large statement here, and the pass is a gentle one"
+            )
         return fingerprint.obstacle(self._ledger, self._source.position.version)
 
     def _by_account(self) -> Engine:
