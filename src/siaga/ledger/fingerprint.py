@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from decimal import Decimal
+from typing import Literal
 
 from siaga.ledger import statements
 from siaga.ledger.schema import Column, Kind, Ledger
@@ -111,7 +112,13 @@ def unique_accounts(ledger: Ledger) -> bool:
     return any(set(columns) <= key for columns in ledger.accounts.unique.values())
 
 
-def entries(ledger: Ledger, *, pages: Pages | None = None, only: str = "", wide: bool = False) -> str:
+Weights = Literal["a", "ab"]
+"""One is enough where the verdict is `incomplete` at best (sums alone)."""
+
+
+def entries(
+    ledger: Ledger, *, pages: Pages | None = None, only: str = "", wide: bool = False, weights: Weights = "ab"
+) -> str:
     """One row of `COLUMNS` over the entries; `wide`: numbers may have more than 64 bits."""
     made = _Expressions(ledger, wide)
     wanted = {
@@ -126,14 +133,14 @@ def entries(ledger: Ledger, *, pages: Pages | None = None, only: str = "", wide:
         "unreadable": statements.unreadable(ledger),
     }
     if not made.running:
-        wanted |= {f"weight_{w}": f"coalesce(sum({made.money('amount')} * {made.weight(w)}), 0)" for w in "ab"}
+        wanted |= {f"weight_{w}": f"coalesce(sum({made.money('amount')} * {made.weight(w)}), 0)" for w in weights}
     if made.counted:
-        wanted |= {f"count_{w}": f"coalesce(sum({made.weight(w)}), 0)" for w in "ab"}
+        wanted |= {f"count_{w}": f"coalesce(sum({made.weight(w)}), 0)" for w in weights}
     fields_ = statements.fields_read(ledger, with_ids=False)
     return _select(ledger, wanted, statements.entries(ledger, fields_, bounded=False, pages=pages, only=only))
 
 
-def accounts(ledger: Ledger, *, pages: Pages | None = None, wide: bool = False) -> str:
+def accounts(ledger: Ledger, *, pages: Pages | None = None, wide: bool = False, weights: Weights = "ab") -> str:
     """The same over the accounts."""
     made = _Expressions(ledger, wide)
     start = ledger.map.entries.first_sequence - 1
@@ -149,9 +156,9 @@ def accounts(ledger: Ledger, *, pages: Pages | None = None, wide: bool = False) 
         "verdicts": f"coalesce(sum({made.verdict(str(VERDICT_CODES['verified']))}), 0)",
     }
     if not made.running:
-        wanted |= {f"weight_{w}": f"coalesce(sum(({balance} - {opening}) * {made.weight(w)}), 0)" for w in "ab"}
+        wanted |= {f"weight_{w}": f"coalesce(sum(({balance} - {opening}) * {made.weight(w)}), 0)" for w in weights}
     if made.counted:
-        wanted |= {f"count_{w}": f"coalesce(sum((version - {start}) * {made.weight(w)}), 0)" for w in "ab"}
+        wanted |= {f"count_{w}": f"coalesce(sum((version - {start}) * {made.weight(w)}), 0)" for w in weights}
     return _select(ledger, wanted, statements.accounts(ledger, bounded=False, pages=pages))
 
 
@@ -192,7 +199,8 @@ def verdicts(ledger: Ledger, *, exceptions: bool) -> str:
     return (
         f"select coalesce(sum({made.verdict(f'coalesce(e.code, {known})')}), 0) from (select r.*, {currency} as kept "
         f"from ({rows}) r) r left join unnest(%s::text[], %s::text[], %s::int[]) e (id, kept, code) "
-        "on e.id is not distinct from r.account::text and e.kept is not distinct from r.kept"
+        # Equality can be hashed, IS NOT DISTINCT FROM can't.
+        "on coalesce(e.id, chr(1)) = coalesce(r.account::text, chr(1)) and coalesce(e.kept, '') = coalesce(r.kept, '')"
     )
 
 

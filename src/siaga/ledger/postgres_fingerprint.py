@@ -39,15 +39,23 @@ class FingerprintEngine:
     name = "fingerprint"
 
     def __init__(
-        self, ledger: Ledger, source: Source, pace: Pace, *, ids: bool, whole: bool = False, since: Seal | None = None
+        self,
+        ledger: Ledger,
+        source: Source,
+        pace: Pace,
+        *,
+        ids: bool,
+        sums_only: bool = False,
+        since: Seal | None = None,
     ) -> None:
-        """`ids`: look for ids that two entries share; `whole`: one statement a table, so that an index may be read.
+        """`ids`: look for ids that two entries share; `sums_only`: a statement a table, so that an index may serve.
 
         `since`: a seal with a fingerprint; all accounts are read, and of the entries those that came after it.
         """
         self._ledger, self._source, self._pace, self._ids, self.since = ledger, source, pace, ids, since
         self._wide = False
-        self._chunks = _chunks(ledger, source.position.version, pace, whole=whole)
+        self._weights: fingerprint.Weights = "a" if sums_only else "ab"
+        self._chunks = _chunks(ledger, source.position.version, pace, whole=sums_only)
         self._parallel = pace.workers if pace.share == 1 and all(c.pages is None for c in self._chunks) else 0
         self._lock = threading.Lock()
         self._open: list[Connection] = []
@@ -191,9 +199,9 @@ class FingerprintEngine:
 
     def _statement(self, chunk: Chunk) -> Any:
         if chunk.table == "accounts":
-            return fingerprint.accounts(self._ledger, pages=chunk.pages, wide=self._wide)
+            return fingerprint.accounts(self._ledger, pages=chunk.pages, wide=self._wide, weights=self._weights)
         only = tail.since(self.since, self._source.position) if self.since is not None else ""
-        return fingerprint.entries(self._ledger, pages=chunk.pages, only=only, wide=self._wide)
+        return fingerprint.entries(self._ledger, pages=chunk.pages, only=only, wide=self._wide, weights=self._weights)
 
     def _duplicates(self, limit: int) -> Any:
         rows = statements.entries(self._ledger, ("id",), bounded=False)

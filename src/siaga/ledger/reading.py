@@ -242,7 +242,7 @@ class Reading:
                 self._source,
                 self._options.pace,
                 ids=self._want.unique_entries,
-                whole=self._options.sums_only,
+                sums_only=self._options.sums_only,
                 since=self._since,
             )
         if self._options.engine == "fingerprint" and obstacle:
