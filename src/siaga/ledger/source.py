@@ -14,7 +14,7 @@ from siaga.hosts.local import write_and_rename
 from siaga.ledger import catalog
 from siaga.ledger.engine import Source
 
-_SECRETS = ("password", "sslpassword", "oauth_client_secret")
+SECRETS = ("password", "sslpassword", "oauth_client_secret")
 PATIENCE = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
@@ -27,7 +27,7 @@ PATIENCE = {
 
 def refuse_secrets(dsn: str) -> None:
     """A password in an argument can be read by every user of the machine, and stays in the shell's history."""
-    found = next((name for name in _SECRETS if name in _parsed(dsn)), None)
+    found = next((name for name in SECRETS if name in _parsed(dsn)), None)
     if found is not None:
         raise BadInput(
             f"--dsn holds a {found}, expected a connection string without one",
