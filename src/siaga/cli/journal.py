@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
-import psycopg
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.progress import Progress, track
@@ -25,6 +24,7 @@ from siaga.journal import verify as verifying
 from siaga.journal.config import JournalConfig
 from siaga.journal.lost import Lost, Planned, Step, plan
 from siaga.ledger.load import load as load_map
+from siaga.ledger.source import refuse_secrets
 from siaga.platform import account, lifecycle
 from siaga.platform import journal as embedded
 
@@ -120,8 +120,10 @@ def compare(
     siaga journal compare
     siaga journal compare --dsn "service=mirror"
     """
+    if dsn is not None:
+        refuse_secrets(dsn)
     found = _config(config)
-    login = settings.checked(dsn) if dsn is not None else found.connection()
+    login = dsn if dsn is not None else found.connection()
     compared = comparing.compare(login, load_map(found.map), found.directory, deadline_s=deadline)
     document = {**asdict(compared), "lsn": lsn.show(compared.lsn), "matches": compared.matches}
     if json:
@@ -226,18 +228,15 @@ def prepare(
 ) -> int:
     """Make the publications and grant the rights that the journal needs; as often as you like.
 
+    Exit code 2 when role, map or rights do not allow it, 5 when the server does not answer: nothing was changed.
+
     Examples
     --------
     siaga journal prepare --dsn "service=ledger-owner" --config journal.json
     """
+    refuse_secrets(dsn)
     found = _config(config)
-
-    async def run() -> None:
-        login = settings.checked(dsn)
-        async with await psycopg.AsyncConnection.connect(login, autocommit=True) as connection:
-            await install.prepare(connection, load_map(found.map), found.marker, role)
-
-    asyncio.run(run())
+    asyncio.run(install.prepare_at(dsn, load_map(found.map), found.marker, role))
     if json:
         output.document({"prepared": True})
     return Exit.DONE

@@ -7,6 +7,7 @@ import importlib
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -90,11 +91,18 @@ def check(
         )
     if not 1 <= workers <= crosscheck.WORKERS_MAX:
         raise BadInput(f"--workers {workers}: expected 1 to {crosscheck.WORKERS_MAX}", hint="as many as cores to spare")
+    if reread and since is None:
+        raise BadInput(
+            "--reread: found without --since, expected both", hint="without --since everything is read anyway"
+        )
     if dsn is None or map is None:
         dsn, ledger_map, kept = _platform().here()
     else:
         ledger_map, kept = load(map), None
     kept = journal or kept
+    if not print_sql:
+        for name, directory in (("seal", seal), ("work", work), ("export", export)):
+            _writable(f"--{name}", directory)
     options = Options(
         engine=engine,
         pace=GENTLE if gentle else Pace(workers=workers),
@@ -109,7 +117,11 @@ def check(
         export=export,
     )
     if print_sql:
-        print("\n\n".join(f"{statement};" for statement in crosscheck.statements_of(dsn, ledger_map, options)))
+        statements = crosscheck.statements_of(dsn, ledger_map, options)
+        if json:
+            output.document({"statements": statements})
+        else:
+            print("\n\n".join(f"{statement};" for statement in statements))
         return Exit.DONE
     # What ends us from outside ends us as Ctrl-C does: connections and scratch files are given back.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -144,6 +156,24 @@ def map(*, dsn: Dsn = None) -> int:
         return Exit.UNDETERMINED
     print(toml(proposal), end="")
     return Exit.DONE
+
+
+def _writable(option: str, directory: Path | None) -> None:
+    """BadInput unless it is a directory in which a file can be made; it is made where there is none.
+
+    Before the check: an hour of reading is not lost to a mistyped path.
+    """
+    if directory is None:
+        return
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise BadInput(
+            f"{option} {directory}: {error.strerror}, expected a directory that can be written to",
+            hint="give another place; nothing was read",
+        ) from error
 
 
 def _platform() -> ModuleType:

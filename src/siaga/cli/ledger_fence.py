@@ -60,6 +60,7 @@ def fence(
     siaga ledger fence --reason "restored to 03:15"
     siaga ledger fence --settle
     """
+    _refuse(dsn)
     if (reason is None) is not settle:
         found = "both" if settle else "neither"
         raise BadInput(f"--reason, --settle: found {found}, expected one of them", hint="siaga ledger fence --help")
@@ -119,6 +120,7 @@ def release(
     siaga ledger release --from report.json --account 4711 --dry-run
     siaga ledger release --account 4711 --override "repaired by hand, seen with Bob"
     """
+    _refuse(dsn)
     if override is not None and (report is not None or not account):
         raise BadInput(
             "--override: expected with --account, and without --from",
@@ -171,6 +173,7 @@ def accounts(
     siaga ledger accounts 4711
     siaga ledger accounts
     """
+    _refuse(dsn)
     gate = _gate(dsn)
     if account is None:
         return asyncio.run(_closed(gate, json))
@@ -230,8 +233,13 @@ def install_gate(
 def _gate(dsn: str | None) -> Gate:
     if dsn is None:
         return Gate(embedded.conninfo(lifecycle.required(platform_account.home())))
-    refuse_secrets(dsn)
     return Gate(dsn)
+
+
+def _refuse(dsn: str | None) -> None:
+    """First of all: whatever else is wrong, a secret in an argument is out already."""
+    if dsn is not None:
+        refuse_secrets(dsn)
 
 
 def _who() -> str:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, S
 from pydantic_core import PydanticCustomError
 
 from siaga.errors import BadInput
+from siaga.ledger.source import SECRETS
 
 APPLICATION_NAME = "siaga_journal"
 ROLE = "siaga_journal"
@@ -18,28 +19,19 @@ ROLE = "siaga_journal"
 PUBLICATIONS = ("siaga_journal_entries", "siaga_journal_transactions", "siaga_journal_marker")
 
 
-def _without_password(value: str) -> str:
+def _without_secret(value: str) -> str:
     try:
         given = conninfo_to_dict(value)
     except psycopg.ProgrammingError as error:
         raise PydanticCustomError("conninfo", "expected libpq connection settings") from error
-    if "password" in given:
-        raise PydanticCustomError("conninfo", "expected connection settings without a password")
+    found = next((name for name in SECRETS if given.get(name) is not None), None)
+    if found is not None:
+        raise PydanticCustomError("conninfo", "expected connection settings without a {name}", {"name": found})
     return value
 
 
-Conninfo = Annotated[StrictStr, Field(min_length=1), AfterValidator(_without_password)]
+Conninfo = Annotated[StrictStr, Field(min_length=1), AfterValidator(_without_secret)]
 """libpq's connection settings; a password comes from a file."""
-
-
-def checked(dsn: str) -> str:
-    """A DSN given as an argument; BadInput when it holds a password, which every other user could read there."""
-    try:
-        return _without_password(dsn)
-    except PydanticCustomError as error:
-        raise BadInput(
-            f"--dsn: {error.message_template}", hint="Use a password file, a service file or PGPASSWORD instead."
-        ) from error
 
 
 class JournalConfig(BaseModel):

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from siaga.errors import BadInput
+from siaga.errors import BadInput, Unreachable
 from siaga.journal.config import PUBLICATIONS
 from siaga.ledger.map import LedgerMap
 
@@ -26,17 +26,54 @@ _IDENTITY = """
     from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(%s)
 """
 
+CONNECT_S = 10
+"""Until a server that does not answer is called unreachable."""
 Connection = psycopg.AsyncConnection[Any]
 Qualified = tuple[str | None, str]
 
 
+async def prepare_at(conninfo: str, ledger_map: LedgerMap, marker: str | None, role: str) -> None:
+    """`prepare` on the server of `conninfo`; Unreachable where it does not answer or does not let us in."""
+    try:
+        connection = await psycopg.AsyncConnection.connect(conninfo, connect_timeout=CONNECT_S, autocommit=True)
+    except psycopg.OperationalError as error:
+        raise Unreachable(
+            f"no connection for --dsn: {_first_line(error)}", hint="check the address, the role and its passfile"
+        ) from None
+    async with connection:
+        await prepare(connection, ledger_map, marker, role)
+
+
 async def prepare(connection: Connection, ledger_map: LedgerMap, marker: str | None, role: str) -> None:
-    """Publish the mapped columns of the mapped tables, and let `role` read them; BadInput names what can't be."""
+    """Publish the mapped columns of the mapped tables, and let `role` read them; BadInput names what can't be.
+
+    All of it or nothing: one transaction.
+    """
+    try:
+        await _prepare(connection, ledger_map, marker, role)
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise BadInput(
+            f"{_first_line(error)}, expected the owner of the ledger's tables who may create publications here",
+            hint="log in as the owner with CREATE on the database and ADMIN on pg_read_all_stats, or as a superuser",
+        ) from None
+    except psycopg.ProgrammingError as error:
+        raise BadInput(
+            f"not published: {_first_line(error)}", hint="correct the ledger map: `siaga ledger map` proposes one"
+        ) from None
+
+
+async def _prepare(connection: Connection, ledger_map: LedgerMap, marker: str | None, role: str) -> None:
     entries, rows = ledger_map.entries, ledger_map.transactions
     fields = ("account", "amount", "debit", "credit", "id", "transaction", "sequence", "balance_before")
     columns = [getattr(entries, field) for field in (*fields, "balance_after", "time", "currency")]
     changes = ("insert", "update", "delete", "truncate")
     async with connection.transaction():
+        found = await connection.execute("select from pg_roles where rolname = %s", (role,))
+        if await found.fetchone() is None:
+            raise BadInput(
+                f"--role {role}: there is no such role, expected the journal's own",
+                hint=f"make it: create role {role} login replication",
+            )
         readable = [await _publish(connection, PUBLICATIONS[0], entries.qualified, columns, changes, entries.where)]
         if rows is not None:
             columns = [rows.id, rows.type, rows.key, *rows.columns]
@@ -107,3 +144,7 @@ async def _grant(connection: Connection, tables: Sequence[tuple[str, str]], role
         await connection.execute(sql.SQL("grant usage on schema {} to {}").format(sql.Identifier(schema), reader))
         await connection.execute(sql.SQL("grant select on {} to {}").format(sql.Identifier(schema, table), reader))
     await connection.execute(sql.SQL("grant pg_read_all_stats to {}").format(reader))
+
+
+def _first_line(error: psycopg.Error) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

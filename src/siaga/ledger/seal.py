@@ -59,7 +59,7 @@ def secret(path: Path, *, create: bool) -> bytes:
         if not create:
             raise BadInput(f"{path}: no such key file", hint="give the one that the seal was made with") from None
         content = secrets.token_hex(keys.SECRET_DIGITS // 2)
-        write_and_rename(path, f"{content}\n".encode())
+        _make(path, content)
     except (OSError, ValueError) as error:
         raise BadInput(f"{path}: not readable as a key file", hint="expected 64 hexadecimal digits") from error
     if path.stat().st_mode & 0o077:
@@ -73,6 +73,16 @@ def secret(path: Path, *, create: bool) -> bytes:
             f"{path}: {len(content)} characters, expected 64 hexadecimal digits", hint="openssl rand -hex 32"
         )
     return found
+
+
+def _make(path: Path, content: str) -> None:
+    try:
+        write_and_rename(path, f"{content}\n".encode())
+    except OSError as error:
+        raise BadInput(
+            f"{path}: {error.strerror}, expected a place where a key file can be made",
+            hint="give a path in a directory that exists and that you may write to",
+        ) from error
 
 
 @contextlib.contextmanager
@@ -114,13 +124,14 @@ def load(directory: Path, secret_: bytes) -> Seal:
     """A seal that is whole; BadInput where it is not, or was made with another key."""
     try:
         document = json.loads((directory / MANIFEST).read_bytes())
+        if not isinstance(document, dict):
+            raise BadInput(f"{directory / MANIFEST}: not a seal", hint=_RENEW)
         found = document.pop("hmac")
-        assert isinstance(document, dict)
     except FileNotFoundError:
         raise BadInput(f"{directory}: no seal there, expected {MANIFEST}", hint=_RENEW) from None
-    except (OSError, ValueError, KeyError, AssertionError) as error:
+    except (OSError, ValueError, KeyError, RecursionError) as error:
         raise BadInput(f"{directory / MANIFEST}: not a seal", hint=_RENEW) from error
-    if not hmac.compare_digest(str(found), _mac(document, secret_)):
+    if not hmac.compare_digest(str(found).encode(errors="replace"), _mac(document, secret_).encode()):
         raise BadInput(f"{directory}: the seal was altered, or made with another key", hint=_RENEW)
     if document["format"] != FORMAT:
         raise BadInput(f"{directory}: a seal of format {document['format']}, expected {FORMAT}", hint=_RENEW)

@@ -35,30 +35,35 @@ def faults(figures: Figures, steps: Sequence[Step], ledger_map: LedgerMap, decim
     first = ledger_map.entries.first_sequence
     found: list[EntryFault] = []
     broken: list[Break] = []
-    extra: Break | None = None
+    stray: Break | None = None
     before: Break | None = None
     for place, step in enumerate(steps):
+        follower = steps[place + 1] if place + 1 < len(steps) else None
         previous = step.previous_sequence if step.previous_sequence is not None else first - 1
-        here = Break(step, _left(step, figures, extra))
+        here = Break(step, _left(step, figures, stray))
         if step.unreadable or step.sequence is None or step.amount is None:
             found.append(_fault(step, Fault.UNREADABLE, "a value that an entry cannot have (NULL, NaN, too precise)"))
         elif step.sequence <= previous:
             twin = before if before is not None and before.step.sequence == step.sequence else None
-            follower = steps[place + 1] if place + 1 < len(steps) else None
             if twin is not None and _fits(twin.left, step, follower, figures) > _twin_fits(twin, follower, figures):
                 broken = [b for b in broken if b is not twin]
                 found.append(_extra(twin.step))
                 here = Break(step, twin.left)
                 broken += [here] if step.before != here.left else []
             else:
-                extra = Break(step, twin.step.after if twin is not None else here.left)
+                stray = Break(step, twin.step.after if twin is not None else here.left)
                 found.append(_extra(step))
         elif step.sequence > previous + 1:
             found.append(_gap(previous + 1, step.sequence - 1, step.before, here.left, decimals))
         elif step.before is not None and step.before != here.left:
             broken.append(here)
         elif step.before is not None and step.after is not None and step.before + step.amount != step.after:
-            found.append(_altered_amount(here, decimals))
+            right = step.before + step.amount
+            if right == _begins_with(step, follower, figures):
+                found.append(_altered_balance(here, decimals))
+                stray = Break(step, right)
+            else:
+                found.append(_altered_amount(here, decimals))
         before = here
     last = next((step for step in steps if step.last), None)
     found += _breaks(figures, broken, last, decimals)
@@ -75,15 +80,24 @@ class Break:
     """By the entry before it, or the opening balance."""
 
 
-def _left(step: Step, figures: Figures, extra: Break | None) -> int | None:
+def _left(step: Step, figures: Figures, stray: Break | None) -> int | None:
+    """`stray`: an entry whose balance after does not count, and the balance that does."""
     if step.previous_sequence is None:
         return figures.opening
-    follows_extra = extra is not None and (step.previous_sequence, step.previous_after) == (
-        extra.step.sequence,
-        extra.step.after,
+    follows_stray = stray is not None and (step.previous_sequence, step.previous_after) == (
+        stray.step.sequence,
+        stray.step.after,
     )
-    # An entry too many moves nothing: what counts is what was there before it.
-    return extra.left if extra is not None and follows_extra else step.previous_after
+    # An entry too many moves nothing: what counts is what was there before it. Of an altered balance, the true one.
+    return stray.left if stray is not None and follows_stray else step.previous_after
+
+
+def _begins_with(step: Step, follower: Step | None, figures: Figures) -> int | None:
+    """The balance that what comes after an entry begins with; None where it is not listed: there it follows."""
+    if step.last:
+        return figures.balance
+    follows = follower is not None and follower.previous_sequence == step.sequence
+    return follower.before if follower is not None and follows else None
 
 
 def _fits(left: int | None, second: Step, follower: Step | None, figures: Figures) -> int:
@@ -159,6 +173,8 @@ def _breaks(figures: Figures, broken: Sequence[Break], last: Step | None, decima
         if successor is not None and successor.step.before == left + step.amount:
             explained.add(successor.step.sequence)
             found.append(_altered_balance(here, decimals))
+        elif step.after == left + step.amount:
+            found.append(_altered_before(here, decimals))
         elif step.last and figures.balance == left + step.amount:
             found.append(_altered_balance(here, decimals))
         else:
@@ -199,6 +215,18 @@ def _altered_balance(here: Break, decimals: int) -> EntryFault:
         "the balance after it is not what it makes of the balance before",
         found=f"balance after {unscaled(step.after, decimals)}",
         expected=f"balance after {unscaled(left + step.amount, decimals)}",
+    )
+
+
+def _altered_before(here: Break, decimals: int) -> EntryFault:
+    step, left = here.step, here.left
+    assert left is not None and step.before is not None, "asked before"
+    return _fault(
+        step,
+        Fault.ALTERED,
+        "the balance before it is not what the entry before left, though its balance after is",
+        found=f"balance before {unscaled(step.before, decimals)}",
+        expected=f"balance before {unscaled(left, decimals)}",
     )
 
 

@@ -172,5 +172,5 @@ def test_show_and_verify_say_how_it_stands(
     assert (code, verified["holds"]) == (0, True)
     code, compared = _run(capsys, "compare", *config)
     assert (code, compared["matches"], compared["accounts"]) == (0, True, 2)
-    with pytest.raises(BadInput, match="without a password"):
+    with pytest.raises(BadInput, match="--dsn holds a password"):
         _run(capsys, "compare", *config, "--dsn", "host=127.0.0.1 password=secret")

@@ -39,6 +39,21 @@ def test_an_altered_manifest_is_refused(tmp_path: Path, field: str) -> None:
         seal.load(tmp_path, SECRET)
 
 
+@pytest.mark.parametrize("content", ["[1]", '"x"', "7", "null", "{}", "nonsense", "[" * 100_000])
+def test_a_manifest_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
+    made(tmp_path)
+    (tmp_path / seal.MANIFEST).write_text(content)
+    with pytest.raises(BadInput, match="not a seal"):
+        seal.load(tmp_path, SECRET)
+
+
+def test_a_file_in_place_of_a_seal_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("")
+    with pytest.raises(BadInput, match="not a seal"):
+        seal.load(path, SECRET)
+
+
 def test_altered_accounts_are_refused(tmp_path: Path) -> None:
     made(tmp_path)
     (tmp_path / seal.ACCOUNTS).write_bytes(b"accountz")
@@ -77,6 +92,11 @@ def test_a_key_file_is_made_closed_and_read_again(tmp_path: Path) -> None:
     path.chmod(0o644)
     with pytest.raises(BadInput, match="others may read it"):
         seal.secret(path, create=False)
+
+
+def test_a_key_file_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="expected a place where a key file can be made"):
+        seal.secret(tmp_path / "no" / "key", create=True)
 
 
 @pytest.mark.parametrize("content", ["", "abc", "zz" * 32])

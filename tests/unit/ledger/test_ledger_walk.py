@@ -56,6 +56,32 @@ def judged(figures: Figures, rows: list[tuple[int, int, int]]) -> list[EntryFaul
     return faults(figures, steps(figures, rows), ledger_map(), 0)
 
 
+def judged_with_both(figures: Figures, rows: list[tuple[int, int, int]], place: int, column: str) -> list[EntryFault]:
+    """Where both balances are columns, one of them altered by 11: what `drill.steps` returns then, judged."""
+    found = []
+    previous_after = None
+    for sequence, amount, after in rows:
+        step = Step(
+            account=figures.account,
+            currency=None,
+            id=None,
+            transaction=None,
+            sequence=sequence,
+            amount=amount,
+            before=after - amount + 11 * (sequence == place and column == "before"),
+            after=after + 11 * (sequence == place and column == "after"),
+            previous_sequence=sequence - 1 if sequence > 1 else None,
+            previous_after=previous_after,
+            last=sequence == len(rows),
+            unreadable=False,
+        )
+        assert step.before is not None and step.after is not None
+        if step.last or step.before != previous_after or step.before + amount != step.after:
+            found.append(step)
+        previous_after = step.after
+    return faults(figures, found, ledger_map(), 0)
+
+
 def named(found: list[EntryFault]) -> list[tuple[Fault, int | None]]:
     return [(fault.fault, fault.sequence) for fault in found]
 
@@ -111,6 +137,18 @@ def test_an_altered_running_balance_is_named_with_both_values(place: int) -> Non
     found = judged(figures, [*rows[: place - 1], (number, amount, after + 11), *rows[place:]])
     assert named(found) == [(Fault.ALTERED, place)]
     assert (found[0].found, found[0].expected) == (f"balance after {after + 11}", f"balance after {after}")
+
+
+@pytest.mark.parametrize("place", [1, 3, 6])
+@pytest.mark.parametrize("column", ["before", "after"])
+def test_where_both_balances_are_kept_one_that_was_altered_is_named_alone_with_its_true_value(
+    place: int, column: str
+) -> None:
+    figures, rows = whole()
+    found = judged_with_both(figures, rows, place, column)
+    true = rows[place - 1][2] - (rows[place - 1][1] if column == "before" else 0)
+    assert named(found) == [(Fault.ALTERED, place)]
+    assert (found[0].found, found[0].expected) == (f"balance {column} {true + 11}", f"balance {column} {true}")
 
 
 @given(st.permutations(range(6)).map(lambda order: order[:2]))
