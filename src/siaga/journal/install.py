@@ -16,6 +16,7 @@ from psycopg import sql
 from siaga.errors import BadInput, Unreachable
 from siaga.journal.config import PUBLICATIONS
 from siaga.ledger.map import LedgerMap
+from siaga.ledger.source import first_line
 
 _IDENTITY = """
     select n.nspname, c.relname, c.relkind::text, c.relreplident::text,
@@ -38,7 +39,7 @@ async def prepare_at(conninfo: str, ledger_map: LedgerMap, marker: str | None, r
         connection = await psycopg.AsyncConnection.connect(conninfo, connect_timeout=CONNECT_S, autocommit=True)
     except psycopg.OperationalError as error:
         raise Unreachable(
-            f"no connection for --dsn: {_first_line(error)}", hint="check the address, the role and its passfile"
+            f"no connection for --dsn: {first_line(error)}", hint="check the address, the role and its passfile"
         ) from None
     async with connection:
         await prepare(connection, ledger_map, marker, role)
@@ -53,12 +54,12 @@ async def prepare(connection: Connection, ledger_map: LedgerMap, marker: str | N
         await _prepare(connection, ledger_map, marker, role)
     except psycopg.errors.InsufficientPrivilege as error:
         raise BadInput(
-            f"{_first_line(error)}, expected the owner of the ledger's tables who may create publications here",
+            f"{first_line(error)}, expected the owner of the ledger's tables who may create publications here",
             hint="log in as the owner with CREATE on the database and ADMIN on pg_read_all_stats, or as a superuser",
         ) from None
     except psycopg.ProgrammingError as error:
         raise BadInput(
-            f"not published: {_first_line(error)}", hint="correct the ledger map: `siaga ledger map` proposes one"
+            f"not published: {first_line(error)}", hint="correct the ledger map: `siaga ledger map` proposes one"
         ) from None
 
 
@@ -144,7 +145,3 @@ async def _grant(connection: Connection, tables: Sequence[tuple[str, str]], role
         await connection.execute(sql.SQL("grant usage on schema {} to {}").format(sql.Identifier(schema), reader))
         await connection.execute(sql.SQL("grant select on {} to {}").format(sql.Identifier(schema, table), reader))
     await connection.execute(sql.SQL("grant pg_read_all_stats to {}").format(reader))
-
-
-def _first_line(error: psycopg.Error) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

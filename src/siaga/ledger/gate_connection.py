@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from siaga.errors import BadInput, Refused, Unreachable
+from siaga.ledger.source import first_line
 
 CONNECT_DEADLINE_S = 5
 LOCK_DEADLINE = "5s"
@@ -59,8 +60,3 @@ async def connected(conninfo: str, *, autocommit: bool = False, dry_run: bool = 
         raise Unreachable(
             f"the ledger's database could not do it: {first_line(error)}", hint="Nothing was changed; try again."
         ) from None
-
-
-def first_line(error: BaseException) -> str:
-    """What a database says, without the statement and the rest."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -10,8 +10,9 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from siaga.errors import BadInput, Refused
-from siaga.ledger.gate_connection import Connection, connected, first_line
+from siaga.ledger.gate_connection import Connection, connected
 from siaga.ledger.map import LedgerMap
+from siaga.ledger.source import first_line
 
 GATE = "siaga_gate"
 """May change the gate; reads of the ledger what its figures need, and nothing else."""

@@ -14,9 +14,10 @@ from psycopg import sql
 
 from siaga.errors import BadInput
 from siaga.ledger.fence import Facts, Standing
-from siaga.ledger.gate_connection import Connection, first_line
+from siaga.ledger.gate_connection import Connection
 from siaga.ledger.map import LedgerMap
 from siaga.ledger.proof import Proof, Source
+from siaga.ledger.source import first_line
 
 RECENT_BYTES = 8 << 20
 RECENT_TIME = "7 days"

@@ -115,8 +115,7 @@ def _shown(parsed: dict[str, str | int]) -> str:
     return " ".join(f"{key}={value}" for key, value in named.items()) or "the default server"
 
 
-def first_line(error: Exception) -> str:
-    """What a driver says, without the question that libpq adds to it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith("Is the server running")]
-    return "; ".join(told)[:LINE_MAX] or type(error).__name__
+def first_line(error: BaseException) -> str:
+    """What a database or driver says, without the statement and the rest; of several addresses, of each one."""
+    first, *rest = str(error).strip().splitlines() or [type(error).__name__]
+    return "; ".join([first, *(line for line in rest if line.startswith("- "))])[:LINE_MAX]
