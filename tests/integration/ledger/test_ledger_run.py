@@ -388,7 +388,11 @@ def test_a_killed_check_leaves_no_verdict_and_can_be_run_again(
 ) -> None:
     work = tmp_path / "work"
     process = subprocess.Popen(
-        _command(large, map_path, "--work", str(work)), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        _command(large, map_path, "--work", str(work)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A shell's background job, as these tests may be, ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     _eventually(lambda: _waits(large), "the check does not wait for the lock")
     process.send_signal(signum)
