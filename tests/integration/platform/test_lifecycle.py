@@ -111,8 +111,13 @@ def test_the_api_needs_a_login(platform: Platform) -> None:
     request = urllib.request.Request(f"{controller}/v1/status", headers={"authorization": f"Bearer {token}"})
     with urllib.request.urlopen(request, timeout=3) as answer:
         assert answer.status == 200
-    with urllib.request.urlopen(f"{controller}/metrics", timeout=3) as answer:
-        assert b'siaga_node_weight_percent{node="sgp-1"} 100.0' in answer.read()
+
+    def weight_is_whole() -> bool:
+        with urllib.request.urlopen(f"{controller}/metrics", timeout=3) as answer:
+            return b'siaga_node_weight_percent{node="sgp-1"} 100.0' in answer.read()
+
+    # On a busy machine a node may just be coming back.
+    eventually(weight_is_whole, "the figures are there without a login, and sgp-1 has all its users", 90)
 
 
 def test_purge_says_first_what_it_would_remove(platform: Platform) -> None:
