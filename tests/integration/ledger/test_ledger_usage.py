@@ -125,5 +125,5 @@ def test_an_error_of_the_database_that_nothing_expects_is_undetermined_and_never
     done = siaga("map", "--dsn", f"{books.dsn} options='-c transaction_timeout=1'")
     assert (done.returncode, done.stdout) == (3, "")
     first, second = done.stderr.splitlines()[:2]
-    assert first == "error: terminating connection due to transaction timeout"
+    assert first == "error: the database ended what it was asked: terminating connection due to transaction timeout"
     assert second.startswith("hint: ")
