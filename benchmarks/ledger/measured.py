@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.ledger.server import Server
+from siaga.journal import status
+from siaga.journal.install import prepare_at
+from siaga.ledger.load import load
 
 DATABASE = "large"
 
@@ -93,6 +99,7 @@ balance = "balance"
 version = "version"
 [entries]
 table = "entry"
+id = "id"
 account = "account"
 amount = "amount"
 transaction = "transfer"
@@ -146,6 +153,30 @@ class Large:
         with self.server.connect(DATABASE) as connection:
             chosen = "id in (select id from account order by id limit %s)"
             connection.execute(f"update account set balance = balance + 1 where {chosen}", [accounts])
+
+    @contextlib.contextmanager
+    def journal(self) -> Iterator[Path]:
+        """A journal of it, streaming; its directory."""
+        directory, role = self.directory / "journal", "postgres"
+        config = {
+            "directory": str(directory),
+            "map": str(self.map_path),
+            "conninfo": self.server.dsn(DATABASE, role),
+            "status": str(self.directory / "journal-status.json"),
+        }
+        asyncio.run(prepare_at(self.server.dsn(DATABASE), load(self.map_path), None, role))
+        path = self.directory / "journal.json"
+        path.write_text(json.dumps(config))
+        process = subprocess.Popen([sys.executable, "-m", "siaga.journal.main", str(path)], stdout=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + 1800
+            while status.read(Path(config["status"]))["state"] != "streaming":
+                assert process.poll() is None and time.monotonic() < deadline, "the journal does not stream"
+                time.sleep(0.2)
+            yield directory
+        finally:
+            process.terminate()
+            process.wait(30)
 
     def plain(self, statements: list[str]) -> Run:
         """As psql runs them with the server's defaults; every one must find nothing wrong."""

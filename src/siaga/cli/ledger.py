@@ -25,7 +25,7 @@ from siaga.ledger import crosscheck
 from siaga.ledger import seal as sealing
 from siaga.ledger.engine import OnProgress, Pace
 from siaga.ledger.load import load
-from siaga.ledger.model import Progress, Report, State, Verdict
+from siaga.ledger.model import Journal, Progress, Report, State, Verdict
 from siaga.ledger.propose import propose, toml
 from siaga.ledger.reading import GENTLE, EngineName, Options
 from siaga.ledger.source import refuse_secrets
@@ -58,7 +58,9 @@ def check(
     gentle: Annotated[bool, Parameter(negative="", help="Bounded load, for a live primary.")] = False,
     deep: Annotated[bool, Parameter(negative="", help="Structure first (amcheck); no index is believed.")] = False,
     sums: Annotated[bool, Parameter(negative="", help="Sums and counts alone; at best `incomplete`.")] = False,
-    journal: Annotated[Path | None, Parameter(help="Directory of a journal to compare with.")] = None,
+    journal: Annotated[
+        Path | None, Parameter(help="Directory of a journal to compare with; --since asks it what is new.")
+    ] = None,
     key: Annotated[Path | None, Parameter(help="Key file of seals; made with --seal where there is none.")] = None,
     seal: Annotated[Path | None, Parameter(help="Directory for a sealed checkpoint, once verified.")] = None,
     since: Annotated[Path | None, Parameter(help="A sealed checkpoint: read what came after it.")] = None,
@@ -80,6 +82,7 @@ def check(
     siaga ledger check --dsn "host=db dbname=shop user=auditor" --map ledger.toml --gentle
     siaga ledger check --dsn "service=shop" --map ledger.toml --key ~/.siaga-key --seal /mnt/other/seal
     siaga ledger check --dsn "service=shop" --map ledger.toml --key ~/.siaga-key --since /mnt/other/seal
+    siaga ledger check --dsn "service=shop" --map ledger.toml --key ~/.siaga-key --since /mnt/other/seal --journal /mnt/j
     siaga ledger check --dsn "service=shop" --map ledger.toml --print-sql
     """
     if dsn is not None:
@@ -100,6 +103,8 @@ def check(
     else:
         ledger_map, kept = load(map), None
     kept = journal or kept
+    if journal is not None and not journal.is_dir():
+        raise BadInput(f"--journal {journal}: no directory, expected a journal's", hint="`siaga journal show` names it")
     if not print_sql:
         for name, directory in (("seal", seal), ("work", work), ("export", export)):
             _writable(f"--{name}", directory)
@@ -109,7 +114,7 @@ def check(
         deep=deep,
         sums_only=sums,
         work=work,
-        journal=_platform().KeptJournal(kept, ledger_map) if kept is not None and not (sums or since) else None,
+        journal=_kept(kept, ledger_map) if kept is not None and not sums else None,
         secret=sealing.secret(key, create=seal is not None) if key is not None else None,
         seal=seal,
         since=since,
@@ -174,6 +179,12 @@ def _writable(option: str, directory: Path | None) -> None:
             f"{option} {directory}: {error.strerror}, expected a directory that can be written to",
             hint="give another place; nothing was read",
         ) from error
+
+
+def _kept(directory: Path, ledger_map: LedgerMap) -> Journal:
+    """Imported only where there is one."""
+    module = importlib.import_module("siaga.cli.ledger_journal")
+    return module.KeptJournal(directory, ledger_map)  # type: ignore[no-any-return]
 
 
 def _platform() -> ModuleType:

@@ -49,6 +49,8 @@ class Base:
                 connection.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(order.snapshot)))
                 ledger = catalog.ledger(connection, self._map)
                 tables = [table.document() for table in self._tables(connection, ledger)]
+                row = connection.execute("select pg_current_snapshot()::text").fetchone()
+                assert row is not None, "the query has one row"
                 digest = read_accumulators(connection, ledger, order.directory, order.directory / order.name)
         except psycopg.Error as error:
             raise unreachable(error) from error
@@ -58,6 +60,7 @@ class Base:
             "map": self._map.digest(),
             "shape": shape_document(ledger.shape),
             "tables": tables,
+            "seen": str(row[0]),
         }
 
     def _tables(self, connection: Connection, ledger: Ledger) -> list[Table]:

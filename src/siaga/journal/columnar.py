@@ -113,9 +113,11 @@ def write_transactions(directory: Path, path: Path, rows: Iterable[Sequence[obje
         text.unlink(missing_ok=True)
 
 
-def read_transactions(directory: Path, path: Path, condition: str) -> Iterator[tuple[Any, ...]]:
-    """Rows of FLAT_FIELDS from a closed segment, in the order they were written, where the SQL condition holds."""
-    columns = ", ".join(quoted(name) for name in FLAT_FIELDS)
+def read_transactions(
+    directory: Path, path: Path, condition: str, fields: Sequence[str] = FLAT_FIELDS
+) -> Iterator[tuple[Any, ...]]:
+    """Rows of `fields` from a closed segment, in the order they were written, where the SQL condition holds."""
+    columns = ", ".join(quoted(name) for name in fields)
     with database(directory) as connection:
         cursor = connection.execute(f"select {columns} from read_parquet({literal(path)}) where {condition}")
         while rows := cursor.fetchmany(10_000):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 
@@ -19,6 +19,8 @@ from siaga.journal.segments import LSN, XID, Contents
 from siaga.journal.state import Undetermined
 from siaga.ledger import catalog
 from siaga.ledger.map import LedgerMap
+
+T = TypeVar("T")
 
 POLL_S = 0.05
 DIFFERENCES_MAX = 10_000
@@ -84,8 +86,15 @@ def compare(conninfo: str, ledger_map: LedgerMap, directory: Path, *, deadline_s
     with TemporaryDirectory(prefix="siaga-journal-") as scratch:
         accumulators = Path(scratch) / "database.parquet"
         point = read_database(conninfo, ledger_map, accumulators)
-        await_position(directory, point, deadline_s)
-        return segments.read_settled(directory, lambda contents: differences(contents, ledger_map, accumulators, point))
+        return read_at(
+            directory, point, deadline_s, lambda contents: differences(contents, ledger_map, accumulators, point)
+        )
+
+
+def read_at(directory: Path, point: Point, deadline_s: float, use: Callable[[Contents], T]) -> T:
+    """What `use` makes of the journal once it stands where the database does; Undetermined after the deadline."""
+    await_position(directory, point, deadline_s)
+    return segments.read_settled(directory, use)
 
 
 def read_database(conninfo: str, ledger_map: LedgerMap, path: Path) -> Point:

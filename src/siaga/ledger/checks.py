@@ -11,6 +11,7 @@ from siaga.ledger.model import Check, JournalResult, Name, State
 
 _SUMS = {Name.BALANCE, Name.COUNT, Name.ORPHANS, Name.UNIQUE_ACCOUNTS, Name.VALUES}
 """What sums and counts alone can judge."""
+_NO_JOURNAL = "no journal was given: a consistent roll-back cannot be seen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class Outcome:
     unique_index: str
     """What keeps two entries from sharing an id; empty: nothing."""
     sums_only: bool = False
+    journal_left: str = ""
+    """Why a journal that was given was not compared with; empty where none was given."""
 
 
 def listed(
@@ -76,7 +79,7 @@ def listed(
     return [
         *found,
         _compared(Name.SEAL, sealed, "no seal was given"),
-        _compared(Name.JOURNAL, journal, "no journal was given: a consistent roll-back cannot be seen"),
+        _compared(Name.JOURNAL, journal, outcome.journal_left or _NO_JOURNAL),
         structure or Check(Name.STRUCTURE, State.NOT_RUN, why="asked for with --deep", covered=True),
     ]
 

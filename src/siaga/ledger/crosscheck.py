@@ -142,7 +142,7 @@ class _Pass:
         wrong = sum(total.wrong for total in totals)
         unbalanced = self._unbalanced(engine, totals)
         duplicates = engine.duplicates(TRANSACTIONS_MAX) if reading.reads_ids else []
-        journal = self._compared(engine)
+        journal = self._compared(reading)
         sealed = reading.compared()
         figures = engine.suspects(LISTED_MAX) if wrong else []
         found = Findings(self._source.connection, self._ledger, figures, unbalanced, duplicates, journal, sealed)
@@ -157,6 +157,7 @@ class _Pass:
             ids_read=reading.reads_ids,
             unique_index=unique_index(self._ledger),
             sums_only=self._options.sums_only,
+            journal_left="a tail alone was read: --reread reads and compares all" if self._options.journal else "",
         )
         checks = listed(self._ledger.map, outcome, journal, sealed, structural)
         not_verified = wrong + found.only_beyond + len(found.tainted)
@@ -216,9 +217,10 @@ class _Pass:
             return []
         return engine.unbalanced(TRANSACTIONS_MAX)
 
-    def _compared(self, engine: Engine) -> JournalResult | None:
-        if self._options.journal is None:
+    def _compared(self, reading: Reading) -> JournalResult | None:
+        if self._options.journal is None or not reading.compares_journal:
             return None
+        engine = reading.engine
         if not isinstance(engine, SealingEngine) or isinstance(engine, TailEngine):
             return JournalResult(covered=False, why="only a full pass of the duckdb engine has all accumulators")
         path = self._work.directory / "accumulators.parquet"

@@ -30,7 +30,7 @@ from siaga.ledger import engine, statements, verdicts
 from siaga.ledger.dialects import DuckDb
 from siaga.ledger.engine import CurrencyTotals, OnProgress, Pace, Source, Unbalanced, Want, Work
 from siaga.ledger.model import Figures, Progress
-from siaga.ledger.ranges import GENTLE_ROWS, PAGE_RANGES_VERSION, Chunk, chunks
+from siaga.ledger.ranges import GENTLE_ROWS, PAGE_RANGES_VERSION, ROWS_TO_SHARE, Chunk, chunks
 from siaga.ledger.schema import Kind, Ledger
 from siaga.ledger.statements import Pages
 from siaga.ledger.team import Team
@@ -39,8 +39,6 @@ WORK_FILE = "check.duckdb"
 RESUMABLE_ROWS = 4_000_000
 """Of a range where a stopped pass may be taken up again; else each worker has one, since the sums of a range hold
 nearly every account once, and all of them are merged in the end."""
-ROWS_TO_SHARE = 200_000
-"""Fewer are read by one connection before a second one has begun."""
 POLL_S = 0.5
 CANCEL_DEADLINE_S = 5.0
 """For workers to notice; a source that hangs is not waited for."""

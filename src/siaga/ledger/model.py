@@ -8,10 +8,19 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 Account = tuple[str, str | None]
 """Account as PostgreSQL writes it, and its currency where balances are kept by currency."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """A column of the entries by which a journal, where all are texts, can say between which values some lie."""
+
+    role: Literal["id", "transaction"]
+    numbers: bool
+    """Ordered as numbers; else by their bytes."""
 
 
 class Verdict(StrEnum):
@@ -302,9 +311,28 @@ class JournalResult:
     findings: tuple[JournalFinding, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class JournalTail:
+    """Which entries a journal has that one snapshot sees and an earlier one did not."""
+
+    known: bool
+    """Whether it has them all, and can tell them apart."""
+    why: str = ""
+    entries: int = 0
+    first: str | None = None
+    last: str | None = None
+    """The smallest and the largest of what they are ordered by; None where there is no entry."""
+    altered: int = 0
+    """Updates, deletions and truncations of the log meanwhile."""
+
+
 class Journal(Protocol):
     """A record kept outside the database."""
 
     def compare(self, accumulators: Path, position: Position) -> JournalResult:
         """Compare with the database's accumulators: the Parquet file of `duckdb.DuckDbEngine.save`."""
+        ...
+
+    def tail(self, then: Position, now: Position, by: Ordered) -> JournalTail:
+        """The entries that `now` sees and `then` did not; both on one timeline of one system."""
         ...

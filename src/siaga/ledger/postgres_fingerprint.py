@@ -9,7 +9,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -20,7 +20,7 @@ from siaga.ledger.accumulators import LANE
 from siaga.ledger.catalog import Connection
 from siaga.ledger.engine import NOTHING_HIDDEN, CurrencyTotals, OnProgress, Pace, Source, Unbalanced
 from siaga.ledger.fingerprint import Sums
-from siaga.ledger.model import Figures, Progress
+from siaga.ledger.model import Figures, JournalTail, Progress
 from siaga.ledger.ranges import Chunk
 from siaga.ledger.schema import Ledger
 from siaga.ledger.seal import Seal
@@ -31,6 +31,7 @@ RANGE_ROWS = 1_000_000
 POLL_S = 0.1
 CANCEL_DEADLINE_S = 5.0
 """For workers to notice; a source that hangs is not waited for."""
+AskJournal = Callable[[], JournalTail]
 
 
 class FingerprintEngine:
@@ -47,12 +48,15 @@ class FingerprintEngine:
         ids: bool,
         sums_only: bool = False,
         since: Seal | None = None,
+        journal: AskJournal | None = None,
     ) -> None:
         """`ids`: look for ids that two entries share; `sums_only`: a statement a table, so that an index may serve.
 
         `since`: a seal with a fingerprint; all accounts are read, and of the entries those that came after it.
+        `journal`: asked where they lie, while the accounts are read.
         """
         self._ledger, self._source, self._pace, self._ids, self.since = ledger, source, pace, ids, since
+        self._ask, self.tail = journal, JournalTail(False, "no journal was asked")
         self._wide = False
         self._weights: fingerprint.Weights = "a" if sums_only else "ab"
         self._chunks = _chunks(ledger, source.position.version, pace, whole=sums_only)
@@ -80,11 +84,35 @@ class FingerprintEngine:
 
     def _read(self, on_progress: OnProgress) -> None:
         began = time.monotonic()
+        if self._ask is None:
+            self._add_up(self._chunks, on_progress, began)
+        else:
+            asking = Team(1, self._ask_journal)
+            self._add_up([chunk for chunk in self._chunks if chunk.table == "accounts"], on_progress, began)
+            while not asking.ended(within_s=POLL_S):
+                on_progress(Progress("asking the journal", self._rows, self._rows, time.monotonic() - began))
+            self._add_up(self._new_entries(), on_progress, began)
+        on_progress(Progress("judging", self._rows, self._rows, time.monotonic() - began))
+        self._twice = 0 if fingerprint.unique_accounts(self._ledger) else self._number(fingerprint.twice(self._ledger))
+        orphans = fingerprint.orphans(self._ledger)
+        self._orphans = self._number(orphans) if orphans else 0
+
+    def _ask_journal(self, _: int) -> None:
+        assert self._ask is not None, "asked before"
+        self.tail = self._ask()
+
+    def _new_entries(self) -> list[Chunk]:
+        """In one statement, by the index on the id, where the journal knows which they are."""
+        if self.tail.known:
+            return [Chunk("entries", None, self.tail.entries)]
+        return [chunk for chunk in self._chunks if chunk.table == "entries"]
+
+    def _add_up(self, chunks: Sequence[Chunk], on_progress: OnProgress, began: float) -> None:
         left: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
-        for chunk in self._chunks:
+        for chunk in chunks:
             left.put(chunk)
-        expected = sum(chunk.rows for chunk in self._chunks)
-        team = Team(min(self._pace.workers, len(self._chunks)), lambda _: self._work(left))
+        expected = self._rows + sum(chunk.rows for chunk in chunks)
+        team = Team(min(self._pace.workers, len(chunks)), lambda _: self._work(left))
         try:
             while not team.ended(within_s=POLL_S):
                 on_progress(Progress("reading", self._rows, expected, time.monotonic() - began))
@@ -94,10 +122,6 @@ class FingerprintEngine:
             self._cancel()
             team.gone(within_s=CANCEL_DEADLINE_S)
             raise
-        on_progress(Progress("judging", expected, expected, time.monotonic() - began))
-        self._twice = 0 if fingerprint.unique_accounts(self._ledger) else self._number(fingerprint.twice(self._ledger))
-        orphans = fingerprint.orphans(self._ledger)
-        self._orphans = self._number(orphans) if orphans else 0
 
     def _work(self, left: queue.SimpleQueue[Chunk]) -> None:
         with self._connected() as connection:
@@ -148,6 +172,11 @@ class FingerprintEngine:
         before = self.since.fingerprint if self.since is not None else None
         balanced = fingerprint.agree(self._ledger, self._sums["entries"], self._sums["accounts"], before or Sums())
         return not balanced or bool(self._twice or self._orphans)
+
+    @property
+    def entries_read(self) -> int:
+        """Of the tail, or of all."""
+        return int(self._sums["entries"].rows)
 
     def totals(self) -> Sequence[CurrencyTotals]:
         """Of all currencies together; asked only where nothing is wrong."""
@@ -201,6 +230,8 @@ class FingerprintEngine:
         if chunk.table == "accounts":
             return fingerprint.accounts(self._ledger, pages=chunk.pages, wide=self._wide, weights=self._weights)
         only = tail.since(self.since, self._source.position) if self.since is not None else ""
+        by = tail.ordered(self._ledger)
+        only += f" and {tail.between(self._ledger, by, self.tail)}" if by is not None and self.tail.known else ""
         return fingerprint.entries(self._ledger, pages=chunk.pages, only=only, wide=self._wide, weights=self._weights)
 
     def _duplicates(self, limit: int) -> Any:
@@ -220,4 +251,7 @@ def _chunks(ledger: Ledger, version: int, pace: Pace, *, whole: bool) -> list[Ch
     if whole:
         return [Chunk("accounts", None, ledger.accounts.rows), Chunk("entries", None, ledger.entries.rows)]
     rows_max = ranges.GENTLE_ROWS if pace.share < 1 else RANGE_ROWS
-    return ranges.chunks(ledger, version, lambda rows: -(-rows // rows_max) or 1)
+    shared = pace.workers if pace.share == 1 else 1
+    return ranges.chunks(
+        ledger, version, lambda rows: max(-(-rows // rows_max), shared if rows >= ranges.ROWS_TO_SHARE else 1)
+    )

@@ -10,6 +10,8 @@ from siaga.ledger.statements import Pages
 
 PAGE_RANGES_VERSION = 140_000
 """Before it PostgreSQL reads the whole table for a range of pages."""
+ROWS_TO_SHARE = 200_000
+"""Fewer are read by one connection before a second one has begun."""
 GENTLE_ROWS = 100_000
 """Some 50 ms of reading, so that the pauses between them keep the load even."""
 

@@ -16,7 +16,7 @@ from siaga.ledger.engine import Engine, OnProgress, Pace, Source, Want, Work
 from siaga.ledger.fingerprint import Sums
 from siaga.ledger.model import Grade, Journal, JournalResult, Report, Verdict
 from siaga.ledger.postgres import PostgresEngine
-from siaga.ledger.postgres_fingerprint import FingerprintEngine
+from siaga.ledger.postgres_fingerprint import AskJournal, FingerprintEngine
 from siaga.ledger.schema import Ledger
 from siaga.ledger.seal import Seal
 from siaga.ledger.tail_engine import SealingEngine, TailEngine
@@ -40,6 +40,7 @@ class Options:
     work: Path | None = None
     """Where a stopped pass may be taken up again, if its source stood still."""
     journal: Journal | None = None
+    """A full pass is compared with it; one after a seal asks it for what is new."""
     secret: bytes | None = None
     """Of seals and keyed digests (`keys.py`); they need it."""
     seal: Path | None = None
@@ -82,7 +83,9 @@ class Reading:
         self._source, self._options, self._work = source, options, work
         self._since = self._loaded()
         key = keys.entry_key(options.secret) if options.secret is not None else None
-        self._want = Want(digests=options.journal is not None, key=key, unique_entries=ids)
+        self.compares_journal = options.journal is not None and (self._since is None or options.reread)
+        """Account by account; a tail only asks it for what is new."""
+        self._want = Want(digests=self.compares_journal, key=key, unique_entries=ids)
         self.engine = self._chosen()
 
     @property
@@ -124,7 +127,7 @@ class Reading:
             self.engine.read(on_progress)
         if isinstance(self.engine, TailEngine) and self.engine.disagrees():
             # Rewritten rows are new, and would be counted twice: only a full pass names what is wrong, if anything.
-            self.notes.append("what came after the seal disagrees, or rows were rewritten since: everything was read")
+            self._leave_seal("what came after the seal disagrees, or rows were rewritten since: everything was read")
             self._replace(self._full)
             self.engine.read(on_progress)
 
@@ -134,10 +137,34 @@ class Reading:
         except psycopg.errors.NumericValueOutOfRange:
             # A seal's fingerprint is of 64 bits; another engine has more.
             return False
-        if not engine.disagrees():
-            return True
-        self.notes.append("the fingerprint disagrees: account by account was looked for what is wrong")
-        return False
+        differs = self._differs_from_journal(engine)
+        if differs:
+            self._leave_seal(f"{differs}: everything was read, and compared with the journal")
+            return False
+        if engine.disagrees():
+            self.notes.append("the fingerprint disagrees: account by account was looked for what is wrong")
+            return False
+        return True
+
+    def _leave_seal(self, why: str) -> None:
+        """From here on everything is read, and compared with the journal that there is."""
+        self.notes.append(why)
+        self._since = None
+        self.compares_journal = self._options.journal is not None
+        self._want = replace(self._want, digests=self.compares_journal)
+
+    def _differs_from_journal(self, engine: FingerprintEngine) -> str:
+        """Whether other entries came after the seal than the journal has; empty where it cannot tell, too."""
+        found = engine.tail
+        if not found.known:
+            if self._asks_journal() is not None:
+                self.notes.append(f"the journal cannot say what came after the seal: {found.why}")
+            return ""
+        if found.altered:
+            return f"the log was altered {found.altered} times after the seal"
+        if found.entries != engine.entries_read:
+            return f"{engine.entries_read} entries came after the seal, and the journal has {found.entries}"
+        return ""
 
     def _read_wide(self, on_progress: OnProgress) -> None:
         try:
@@ -164,6 +191,8 @@ class Reading:
             return None
         if self._reads_tail:
             why = f"what it covers (up to {self._since.position.lsn}) was proven then and not read now"
+            if isinstance(self.engine, FingerprintEngine) and self.engine.tail.known:
+                why += f"; the journal has the same {self.engine.entries_read} entries after it"
             return JournalResult(True, why, self._since.accounts)
         if not isinstance(self.engine, SealingEngine):
             return None
@@ -244,10 +273,18 @@ class Reading:
                 ids=self._want.unique_entries,
                 sums_only=self._options.sums_only,
                 since=self._since,
+                journal=self._asks_journal(),
             )
         if self._options.engine == "fingerprint" and obstacle:
             raise BadInput(f"--engine fingerprint: {obstacle}", hint="leave the engine to Siaga")
         return self._by_account()
+
+    def _asks_journal(self) -> AskJournal | None:
+        """Where it can say between which values what is new lies."""
+        journal, since, by = self._options.journal, self._since, tail.ordered(self._ledger)
+        if journal is None or since is None or by is None:
+            return None
+        return lambda: journal.tail(since.position, self._source.position, by)
 
     def _fingerprint_obstacle(self) -> str:
         """Why sums per account are wanted; empty where one look at the whole ledger is enough."""
@@ -260,7 +297,7 @@ class Reading:
             if len(majors) > 1:
                 return "the seal was made with another PostgreSQL, whose hashes may be others"
         wanted = {
-            "--journal": options.journal is not None,
+            "--journal": self.compares_journal,
             "--seal": options.seal is not None,
             "--key": options.secret is not None and since is None,
             "--export": options.export is not None,

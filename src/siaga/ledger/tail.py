@@ -5,13 +5,16 @@ Every row carries the id of the transaction that wrote it (xmin). Below the seal
 when the seal was made. From there on, an id was seen or was not; the seal lists the seen ones, as the tables have them:
 the snapshot itself knows no subtransactions (PostgreSQL's manual, pg_visible_in_snapshot). A row that was rewritten
 since (UPDATE) is new by this rule, and shows; one that was deleted is not read: grade `tail` says so.
+
+Asking every row takes as long as reading its header. A journal says between which ids the new ones lie, and how many
+they are: with an index on the id (or on the transaction) only those are read, and a deletion is known too.
 """
 
 from __future__ import annotations
 
 from siaga.ledger import statements
-from siaga.ledger.model import Position
-from siaga.ledger.schema import Ledger
+from siaga.ledger.model import JournalTail, Ordered, Position
+from siaga.ledger.schema import Kind, Ledger
 from siaga.ledger.seal import Seal
 
 AGE_MAX = 1 << 31
@@ -43,6 +46,25 @@ def since(seal: Seal, position: Position) -> str:
         unseen = f" and {_xid(position)} <> all('{{{','.join(str(xid) for xid in seal.seen)}}}'::bigint[])"
     # The first condition alone is asked of nearly every row; a negative age is an id from half the circle away.
     return f"age(xmin) <= (select {_latest(position)} - {_xmin(seal.position)}) and age(xmin) >= 0{unseen}"
+
+
+def ordered(ledger: Ledger) -> Ordered | None:
+    """By which column a journal orders entries as the database does; None where it has none (texts have collations)."""
+    for role in ("id", "transaction"):
+        column = ledger.entry_column(role)
+        if column is not None and column.kind in (Kind.INTEGER, Kind.UUID):
+            return Ordered(role, numbers=column.kind is Kind.INTEGER)
+    return None
+
+
+def between(ledger: Ledger, by: Ordered, found: JournalTail) -> str:
+    """SQL condition for entries between the first and the last that the journal has."""
+    column = ledger.entry_column(by.role)
+    assert column is not None, "asked before"
+    if found.first is None or found.last is None:
+        return "false"
+    first, last = (statements.literal(int(value) if by.numbers else value) for value in (found.first, found.last))
+    return f"{statements.quoted(column.name)} between {first} and {last}"
 
 
 def seen(ledger: Ledger, position: Position) -> list[str]:

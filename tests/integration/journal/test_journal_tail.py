@@ -1,0 +1,129 @@
+"""A check after a seal asks the journal what is new: it reads no more, and sees what a tail alone cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+from journal_servers import MAP, Journal, Ledger
+
+from siaga.cli.ledger_journal import KeptJournal
+from siaga.ledger import crosscheck
+from siaga.ledger.load import load
+from siaga.ledger.map import LedgerMap
+from siaga.ledger.model import Grade, Name, Report, Scope, State, Verdict
+from siaga.ledger.reading import Options
+
+pytestmark = pytest.mark.clause("DRP-3.2b")
+SECRET = bytes(range(32))
+
+
+class Auditor:
+    """Seals the books once, and checks what came after."""
+
+    def __init__(self, ledger: Ledger, seal: Path) -> None:
+        self._ledger, self._seal = ledger, seal
+
+    def seal(self, journal: Journal | None = None, moves: int = 19) -> Report:
+        for number in range(1, 1 + moves):
+            self._ledger.move(number, number + 1)
+        report = self._check(Options(secret=SECRET, seal=self._seal, journal=self._kept(journal)))
+        assert (report.verdict, report.undone) == (Verdict.VERIFIED, ())
+        return report
+
+    def since(self, journal: Journal, ledger_map: LedgerMap | None = None, deadline_s: float = 20.0) -> Report:
+        kept = self._kept(journal, ledger_map, deadline_s)
+        return self._check(Options(secret=SECRET, since=self._seal, journal=kept))
+
+    def _kept(
+        self, journal: Journal | None, ledger_map: LedgerMap | None = None, deadline_s: float = 20.0
+    ) -> KeptJournal | None:
+        return KeptJournal(journal.directory, ledger_map or load(MAP), deadline_s) if journal is not None else None
+
+    def _check(self, options: Options) -> Report:
+        return crosscheck.check(self._ledger.conninfo, load(MAP), options)
+
+
+@pytest.fixture
+def auditor(ledger: Ledger, tmp_path: Path) -> Auditor:
+    return Auditor(ledger, tmp_path / "seal")
+
+
+def why(report: Report, name: Name) -> str:
+    return next(check.why for check in report.checks if check.name is name)
+
+
+def test_what_is_new_is_read_where_the_journal_says_and_is_as_much_as_it_has(
+    ledger: Ledger, journal: Journal, auditor: Auditor
+) -> None:
+    sealed = auditor.seal(journal)
+    nothing_new = auditor.since(journal)
+    assert (nothing_new.verdict, nothing_new.grade) == (Verdict.VERIFIED, Grade.TAIL)
+    for number in range(1, 11):
+        ledger.move(number, 20, 3)
+    report = auditor.since(journal)
+    assert (report.verdict, report.grade, report.scope) == (Verdict.VERIFIED, Grade.TAIL, Scope.INTERNAL)
+    assert (report.engine, report.entries, report.notes) == ("fingerprint", sealed.entries + 20, ())
+    assert "the journal has the same 20 entries after it" in why(report, Name.SEAL)
+    check = next(check for check in report.checks if check.name is Name.JOURNAL)
+    assert check.state is State.NOT_APPLICABLE and "--reread" in check.why
+
+
+def test_what_commits_late_is_new_subtransactions_too(ledger: Ledger, journal: Journal, auditor: Auditor) -> None:
+    move = "select bank.move(%s, 'transfer', %s, %s, 2)"
+    with psycopg.connect(ledger.conninfo) as late:
+        late.execute(move, ["late", 1, 2])
+        with late.transaction():
+            late.execute(move, ["later", 3, 4])
+        ledger.move(5, 6)
+        sealed = auditor.seal(journal, moves=0)
+    ledger.move(7, 8)
+    report = auditor.since(journal)
+    assert (report.verdict, report.grade, report.notes) == (Verdict.VERIFIED, Grade.TAIL, ())
+    assert report.entries == sealed.entries + 6
+
+
+def test_a_sealed_entry_that_was_deleted_since_is_missed_by_the_journal(
+    ledger: Ledger, journal: Journal, auditor: Auditor
+) -> None:
+    auditor.seal(journal)
+    ledger.query("delete from bank.entries where account = 7 and sequence = 1")
+    report = auditor.since(journal)
+    assert (report.verdict, report.grade, report.scope) == (Verdict.MISMATCH, Grade.FULL, Scope.JOURNAL)
+    assert {mismatch.account for mismatch in report.mismatched} == {"7"}
+    assert any("altered 1 times" in note for note in report.notes)
+
+
+def test_entries_that_the_journal_does_not_know_are_named(ledger: Ledger, journal: Journal, auditor: Auditor) -> None:
+    auditor.seal(journal)
+    ((publication,),) = ledger.query("select pubname from pg_publication")
+    # What no log announces: as after a restored file, or rows that were lost and made anew.
+    ledger.query(f"alter publication {publication} set (publish = '')")
+    ledger.move(9, 10, 4)
+    ledger.query(f"alter publication {publication} set (publish = 'insert, update, delete, truncate')")
+    ledger.move(11, 12, 1)
+    report = auditor.since(journal)
+    assert (report.verdict, report.scope) == (Verdict.MISMATCH, Scope.JOURNAL)
+    assert {mismatch.account for mismatch in report.mismatched} == {"9", "10"}
+    assert any("4 entries came after the seal, and the journal has 2" in note for note in report.notes)
+
+
+def test_a_journal_that_cannot_say_is_not_believed_and_every_row_is_asked(
+    ledger: Ledger, new_journal: Callable[..., Journal], auditor: Auditor
+) -> None:
+    sealed = auditor.seal()
+    journal = new_journal(ledger)
+    journal.start()
+    journal.await_state("streaming")
+    ledger.move(1, 2)
+    younger = auditor.since(journal)
+    other = load(MAP)
+    mapped = auditor.since(journal, other.model_copy(update={"entries": other.entries.model_copy(update={"time": None})}))
+    journal.kill()
+    ledger.move(3, 4)
+    behind = auditor.since(journal, deadline_s=0.2)
+    for report, said, new in ((younger, "younger", 2), (mapped, "another ledger map", 2), (behind, "stands at", 4)):
+        assert (report.verdict, report.grade, report.entries) == (Verdict.VERIFIED, Grade.TAIL, sealed.entries + new)
+        assert any(said in note for note in report.notes), report.notes
