@@ -25,6 +25,7 @@ from siaga.ledger import crosscheck
 from siaga.ledger import seal as sealing
 from siaga.ledger.engine import OnProgress, Pace
 from siaga.ledger.load import load
+from siaga.ledger.map import LedgerMap
 from siaga.ledger.model import Journal, Progress, Report, State, Verdict
 from siaga.ledger.propose import propose, toml
 from siaga.ledger.reading import GENTLE, EngineName, Options
@@ -82,7 +83,7 @@ def check(
     siaga ledger check --dsn "host=db dbname=shop user=auditor" --map ledger.toml --gentle
     siaga ledger check --dsn "service=shop" --map ledger.toml --key ~/.siaga-key --seal /mnt/other/seal
     siaga ledger check --dsn "service=shop" --map ledger.toml --key ~/.siaga-key --since /mnt/other/seal
-    siaga ledger check --dsn "service=shop" --map ledger.toml --key ~/.siaga-key --since /mnt/other/seal --journal /mnt/j
+    siaga ledger check --dsn "service=shop" --map ledger.toml --key ~/.siaga-key --since SEAL --journal DIRECTORY
     siaga ledger check --dsn "service=shop" --map ledger.toml --print-sql
     """
     if dsn is not None:
