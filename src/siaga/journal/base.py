@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
 
 from siaga.errors import BadInput
 from siaga.journal import columnar
-from siaga.journal.consumer import BaseOrder
 from siaga.journal.install import marker_table
 from siaga.journal.replication import unreachable
 from siaga.journal.schema import Role, Table
@@ -26,6 +25,10 @@ from siaga.ledger.accumulators import LANE
 from siaga.ledger.dialects import Postgres
 from siaga.ledger.map import LedgerMap
 from siaga.ledger.schema import Ledger
+
+if TYPE_CHECKING:
+    # Whoever only compares with a journal need not load what consumes one.
+    from siaga.journal.consumer import BaseOrder
 
 Connection = psycopg.Connection[Any]
 
