@@ -93,8 +93,7 @@ def compare(conninfo: str, ledger_map: LedgerMap, directory: Path, *, deadline_s
 
 def read_at(directory: Path, point: Point, deadline_s: float, use: Callable[[Contents], T]) -> T:
     """What `use` makes of the journal once it stands where the database does; Undetermined after the deadline."""
-    await_position(directory, point, deadline_s)
-    return segments.read_settled(directory, use)
+    return segments.read_settled(directory, use, await_position(directory, point, deadline_s))
 
 
 def read_database(conninfo: str, ledger_map: LedgerMap, path: Path) -> Point:
@@ -125,8 +124,8 @@ def _timeline(connection: psycopg.Connection[Any]) -> int:
     return int(row[0], 16)
 
 
-def await_position(directory: Path, point: Point, deadline_s: float) -> None:
-    """Wait until the journal has read as far as the database stands."""
+def await_position(directory: Path, point: Point, deadline_s: float) -> Contents:
+    """Wait until the journal has read as far as the database stands; what it holds then."""
     end = time.monotonic() + deadline_s
     while True:
         contents = segments.load(directory)
@@ -142,7 +141,7 @@ def await_position(directory: Path, point: Point, deadline_s: float) -> None:
         # On a live server its position was taken after its snapshot, so that all it shows ended before. After a
         # promotion transaction ids are used again: the journal must have followed.
         if position.at >= point.lsn and (point.snapshot is None or position.timeline == point.timeline):
-            return
+            return contents
         if time.monotonic() > end:
             here, there = f"{position.timeline}: {show(position.at)}", f"{point.timeline}: {show(point.lsn)}"
             raise Undetermined(

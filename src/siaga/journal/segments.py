@@ -129,14 +129,14 @@ def load(directory: Path) -> Contents:
     return contents
 
 
-def read_settled(directory: Path, use: Callable[[Contents], T]) -> T:
-    """What `use` makes of the contents; anew where the consumer closed a log under its eyes."""
+def read_settled(directory: Path, use: Callable[[Contents], T], contents: Contents | None = None) -> T:
+    """What `use` makes of the contents, first of those given; anew where the consumer closed a log meanwhile."""
     why = ""
     for _ in range(ATTEMPTS_MAX):
         try:
-            return use(load(directory))
+            return use(contents if contents is not None else load(directory))
         except (FileNotFoundError, duckdb.IOException) as error:
-            why = str(error)
+            why, contents = str(error), None
     raise Damaged(f"a file of the journal can't be read: {why}")
 
 
