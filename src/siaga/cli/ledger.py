@@ -165,15 +165,15 @@ def map(*, dsn: Dsn = None) -> int:
 
 
 def _writable(option: str, directory: Path | None) -> None:
-    """BadInput unless it is a directory in which a file can be made; it is made where there is none.
+    """BadInput unless a file can be made in it, or it can be made where there is none; nothing stays behind.
 
     Before the check: an hour of reading is not lost to a mistyped path.
     """
     if directory is None:
         return
+    there = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=directory):
+        with tempfile.NamedTemporaryFile(dir=there):
             pass
     except OSError as error:
         raise BadInput(

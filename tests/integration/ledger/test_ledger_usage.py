@@ -65,6 +65,19 @@ def test_a_target_that_cannot_be_written_is_refused_before_anything_is_read(
     assert not key.exists()
 
 
+def test_a_seal_without_a_key_is_refused_and_leaves_nothing_behind(check: Check, tmp_path: Path) -> None:
+    done = check("--seal", str(tmp_path / "seal"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--seal: no key" in done.stderr
+    assert not (tmp_path / "seal").exists()
+
+
+def test_a_journal_that_is_no_directory_is_refused(check: Check, tmp_path: Path) -> None:
+    done = check("--journal", str(tmp_path / "nowhere"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"error: --journal {tmp_path / 'nowhere'}: no directory" in done.stderr
+
+
 def test_a_key_that_cannot_be_made_is_refused_before_anything_is_read(ledger_map: Path, tmp_path: Path) -> None:
     words = ["--key", str(tmp_path / "no" / "key"), "--seal", str(tmp_path / "seal")]
     done = siaga("check", "--dsn", NOWHERE, "--map", str(ledger_map), *words)
