@@ -6,6 +6,7 @@ from pathlib import Path
 
 from siaga.errors import SiagaError
 from siaga.journal import compare, tail
+from siaga.journal.compare import Comparison, Point
 from siaga.journal.horizon import snapshot
 from siaga.journal.lsn import parse
 from siaga.ledger.accumulators import unscaled
@@ -25,23 +26,19 @@ class KeptJournal:
         """By snapshot on a live server, by position on one that stands still (decision 17)."""
         if position.in_recovery and not position.paused:
             return JournalResult(False, "the server replays on: pause it (pg_wal_replay_pause) to compare by position")
-        point = _point(position)
         try:
-            found = compare.read_at(
-                self._directory,
-                point,
-                self._deadline_s,
-                lambda contents: compare.differences(contents, self._map, accumulators, point),
-            )
+            found = self._compared(accumulators, _point(position, position.flushed))
+            if not found.matches:
+                found = self._compared(accumulators, _point(position, position.lsn))
         except SiagaError as error:
             return JournalResult(False, error.message)
         return JournalResult(True, "account by account, at this snapshot", found.accounts, _findings(found))
 
-    def tail(self, then: Position, now: Position, by: Ordered) -> JournalTail:
+    def tail(self, then: Position, now: Position, by: Ordered, *, complete: bool) -> JournalTail:
         """By their transactions' ids, which a replica's snapshot does not tell."""
         if then.in_recovery or now.in_recovery:
             return JournalTail(False, "a replica's snapshot does not say which transactions it sees")
-        seen, point = snapshot(then.snapshot), _point(now)
+        seen, point = snapshot(then.snapshot), _point(now, now.lsn if complete else now.flushed)
         try:
             return compare.read_at(
                 self._directory,
@@ -52,12 +49,20 @@ class KeptJournal:
         except SiagaError as error:
             return JournalTail(False, error.message)
 
+    def _compared(self, accumulators: Path, point: Point) -> Comparison:
+        return compare.read_at(
+            self._directory,
+            point,
+            self._deadline_s,
+            lambda contents: compare.differences(contents, self._map, accumulators, point),
+        )
 
-def _point(position: Position) -> compare.Point:
-    return compare.Point(
+
+def _point(position: Position, lsn: str) -> Point:
+    return Point(
         system=position.system_id,
         timeline=position.timeline,
-        lsn=parse(position.lsn),
+        lsn=parse(lsn),
         snapshot=None if position.in_recovery else snapshot(position.snapshot),
         text=position.snapshot,
     )

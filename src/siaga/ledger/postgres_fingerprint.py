@@ -31,7 +31,8 @@ RANGE_ROWS = 1_000_000
 POLL_S = 0.1
 CANCEL_DEADLINE_S = 5.0
 """For workers to notice; a source that hangs is not waited for."""
-AskJournal = Callable[[], JournalTail]
+AskJournal = Callable[[bool], JournalTail]
+"""With whether it has to be complete (`model.Journal.tail`)."""
 
 
 class FingerprintEngine:
@@ -87,25 +88,31 @@ class FingerprintEngine:
         if self._ask is None:
             self._add_up(self._chunks, on_progress, began)
         else:
-            asking = Team(1, self._ask_journal)
+            asking = self._asking(complete=False)
             self._add_up([chunk for chunk in self._chunks if chunk.table == "accounts"], on_progress, began)
-            while not asking.ended(within_s=POLL_S):
-                on_progress(Progress("asking the journal", self._rows, self._rows, time.monotonic() - began))
-            self._add_up(self._new_entries(), on_progress, began)
+            self._read_new(asking, on_progress, began)
+            if self.differs_from_journal:
+                # As it may where the last commits had not reached the disk, and so the journal, when it was asked.
+                self._read_new(self._asking(complete=True), on_progress, began)
         on_progress(Progress("judging", self._rows, self._rows, time.monotonic() - began))
         self._twice = 0 if fingerprint.unique_accounts(self._ledger) else self._number(fingerprint.twice(self._ledger))
         orphans = fingerprint.orphans(self._ledger)
         self._orphans = self._number(orphans) if orphans else 0
 
-    def _ask_journal(self, _: int) -> None:
-        assert self._ask is not None, "asked before"
-        self.tail = self._ask()
+    def _asking(self, *, complete: bool) -> Team:
+        def ask(_: int) -> None:
+            assert self._ask is not None, "asked before"
+            self.tail = self._ask(complete)
 
-    def _new_entries(self) -> list[Chunk]:
-        """In one statement, by the index on the id, where the journal knows which they are."""
-        if self.tail.known:
-            return [Chunk("entries", None, self.tail.entries)]
-        return [chunk for chunk in self._chunks if chunk.table == "entries"]
+        return Team(1, ask)
+
+    def _read_new(self, asking: Team, on_progress: OnProgress, began: float) -> None:
+        """In one statement, by an index, where the journal knows which they are; else every row is asked."""
+        while not asking.ended(within_s=POLL_S):
+            on_progress(Progress("asking the journal", self._rows, self._rows, time.monotonic() - began))
+        every = [chunk for chunk in self._chunks if chunk.table == "entries"]
+        self._sums["entries"] = Sums()
+        self._add_up([Chunk("entries", None, self.tail.entries)] if self.tail.known else every, on_progress, began)
 
     def _add_up(self, chunks: Sequence[Chunk], on_progress: OnProgress, began: float) -> None:
         left: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
@@ -174,9 +181,17 @@ class FingerprintEngine:
         return not balanced or bool(self._twice or self._orphans)
 
     @property
-    def entries_read(self) -> int:
-        """Of the tail, or of all."""
-        return int(self._sums["entries"].rows)
+    def differs_from_journal(self) -> str:
+        """How what came after the seal is not what the journal has; empty where it cannot tell, too."""
+        if not self.tail.known:
+            return ""
+        if self.tail.altered:
+            return f"the log was altered {self.tail.altered} times after the seal"
+        read = int(self._sums["entries"].rows)
+        if self.tail.entries != read:
+            return f"{read} entries came after the seal, and the journal has {self.tail.entries}"
+        # Entries elsewhere than the journal says, perhaps: the database alone would find nothing wrong with them.
+        return "what the journal says came after the seal does not lead to the balances" if self.disagrees() else ""
 
     def totals(self) -> Sequence[CurrencyTotals]:
         """Of all currencies together; asked only where nothing is wrong."""

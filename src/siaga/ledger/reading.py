@@ -137,7 +137,9 @@ class Reading:
         except psycopg.errors.NumericValueOutOfRange:
             # A seal's fingerprint is of 64 bits; another engine has more.
             return False
-        differs = self._differs_from_journal(engine)
+        if self._asks_journal() is not None and not engine.tail.known:
+            self.notes.append(f"the journal cannot say what came after the seal: {engine.tail.why}")
+        differs = engine.differs_from_journal
         if differs:
             self._leave_seal(f"{differs}: everything was read, and compared with the journal")
             return False
@@ -152,20 +154,6 @@ class Reading:
         self._since = None
         self.compares_journal = self._options.journal is not None
         self._want = replace(self._want, digests=self.compares_journal)
-
-    def _differs_from_journal(self, engine: FingerprintEngine) -> str:
-        """Whether other entries came after the seal than the journal has; empty where it cannot tell, too."""
-        found = engine.tail
-        if not found.known:
-            if self._asks_journal() is not None:
-                self.notes.append(f"the journal cannot say what came after the seal: {found.why}")
-            return ""
-        if found.altered:
-            return f"the log was altered {found.altered} times after the seal"
-        if found.entries != engine.entries_read:
-            return f"{engine.entries_read} entries came after the seal, and the journal has {found.entries}"
-        # Entries elsewhere than the journal says, perhaps: the database alone would find nothing wrong with them.
-        return "what the journal says came after the seal does not lead to the balances" if engine.disagrees() else ""
 
     def _read_wide(self, on_progress: OnProgress) -> None:
         try:
@@ -193,7 +181,7 @@ class Reading:
         if self._reads_tail:
             why = f"what it covers (up to {self._since.position.lsn}) was proven then and not read now"
             if isinstance(self.engine, FingerprintEngine) and self.engine.tail.known:
-                why += f"; the journal has the same {self.engine.entries_read} entries after it"
+                why += f"; the journal has the same {self.engine.tail.entries} entries after it"
             return JournalResult(True, why, self._since.accounts)
         if not isinstance(self.engine, SealingEngine):
             return None
@@ -285,7 +273,7 @@ class Reading:
         journal, since, by = self._options.journal, self._since, tail.ordered(self._ledger)
         if journal is None or since is None or by is None:
             return None
-        return lambda: journal.tail(since.position, self._source.position, by)
+        return lambda complete: journal.tail(since.position, self._source.position, by, complete=complete)
 
     def _fingerprint_obstacle(self) -> str:
         """Why sums per account are wanted; empty where one look at the whole ledger is enough."""

@@ -144,3 +144,18 @@ def test_a_journal_that_cannot_say_is_not_believed_and_every_row_is_asked(
     for report, said, new in ((younger, "younger", 2), (mapped, "another ledger map", 2), (behind, "stands at", 4)):
         assert (report.verdict, report.grade, report.entries) == (Verdict.VERIFIED, Grade.TAIL, sealed.entries + new)
         assert any(said in note for note in report.notes), report.notes
+
+
+def test_an_idle_server_is_not_waited_for_and_a_commit_that_is_not_on_the_disk_yet_is(
+    ledger: Ledger, journal: Journal, auditor: Auditor
+) -> None:
+    sealed = auditor.seal(journal)
+    journal.catch_up()
+    with psycopg.connect(ledger.conninfo, autocommit=True) as hasty:
+        # Seen by others at once, on the disk and in the journal some hundred milliseconds later.
+        hasty.execute("set synchronous_commit = off")
+        for number in range(1, 6):
+            hasty.execute("select bank.move(%s, 'transfer', %s, 20, 1)", [f"hasty {number}", number])
+            report = auditor.since(journal)
+            assert (report.verdict, report.grade, report.notes) == (Verdict.VERIFIED, Grade.TAIL, ())
+            assert report.entries == sealed.entries + 2 * number
