@@ -27,9 +27,10 @@ class KeptJournal:
         if position.in_recovery and not position.paused:
             return JournalResult(False, "the server replays on: pause it (pg_wal_replay_pause) to compare by position")
         try:
-            found = self._compared(accumulators, _point(position, position.flushed))
+            point = _point(position)
+            found = self._compared(accumulators, point, complete=False)
             if not found.matches:
-                found = self._compared(accumulators, _point(position, position.lsn))
+                found = self._compared(accumulators, point, complete=True)
         except SiagaError as error:
             return JournalResult(False, error.message)
         return JournalResult(True, "account by account, at this snapshot", found.accounts, _findings(found))
@@ -38,31 +39,33 @@ class KeptJournal:
         """By their transactions' ids, which a replica's snapshot does not tell."""
         if then.in_recovery or now.in_recovery:
             return JournalTail(False, "a replica's snapshot does not say which transactions it sees")
-        seen, point = snapshot(then.snapshot), _point(now, now.lsn if complete else now.flushed)
+        seen, point = snapshot(then.snapshot), _point(now)
         try:
             return compare.read_at(
                 self._directory,
                 point,
                 self._deadline_s,
                 lambda contents: tail.between(contents, self._map.digest(), seen, point, by),
+                complete=complete,
             )
         except SiagaError as error:
             return JournalTail(False, error.message)
 
-    def _compared(self, accumulators: Path, point: Point) -> Comparison:
+    def _compared(self, accumulators: Path, point: Point, *, complete: bool) -> Comparison:
         return compare.read_at(
             self._directory,
             point,
             self._deadline_s,
             lambda contents: compare.differences(contents, self._map, accumulators, point),
+            complete=complete,
         )
 
 
-def _point(position: Position, lsn: str) -> Point:
+def _point(position: Position) -> Point:
     return Point(
         system=position.system_id,
         timeline=position.timeline,
-        lsn=parse(lsn),
+        lsn=parse(position.lsn),
         snapshot=None if position.in_recovery else snapshot(position.snapshot),
         text=position.snapshot,
     )

@@ -23,6 +23,9 @@ from siaga.ledger.map import LedgerMap
 T = TypeVar("T")
 
 POLL_S = 0.05
+MOMENT_S = 0.25
+"""The journal's own lag is a tenth of it. An idle server writes a record only in part, which nobody can read, and the
+rest up to ten seconds later: nobody waits for that who need not."""
 DIFFERENCES_MAX = 10_000
 
 
@@ -91,9 +94,15 @@ def compare(conninfo: str, ledger_map: LedgerMap, directory: Path, *, deadline_s
         )
 
 
-def read_at(directory: Path, point: Point, deadline_s: float, use: Callable[[Contents], T]) -> T:
-    """What `use` makes of the journal once it stands where the database does; Undetermined after the deadline."""
-    return segments.read_settled(directory, use, await_position(directory, point, deadline_s))
+def read_at(
+    directory: Path, point: Point, deadline_s: float, use: Callable[[Contents], T], *, complete: bool = True
+) -> T:
+    """What `use` makes of the journal once it stands where the database does; Undetermined after the deadline.
+
+    Unless it has to be `complete`: then whatever the journal of that server holds after a moment.
+    """
+    contents = await_position(directory, point, deadline_s if complete else MOMENT_S, complete=complete)
+    return segments.read_settled(directory, use, contents)
 
 
 def read_database(conninfo: str, ledger_map: LedgerMap, path: Path) -> Point:
@@ -124,8 +133,8 @@ def _timeline(connection: psycopg.Connection[Any]) -> int:
     return int(row[0], 16)
 
 
-def await_position(directory: Path, point: Point, deadline_s: float) -> Contents:
-    """Wait until the journal has read as far as the database stands; what it holds then."""
+def await_position(directory: Path, point: Point, deadline_s: float, *, complete: bool = True) -> Contents:
+    """Wait until the journal has read as far as the database stands; what it holds then, or (not `complete`) now."""
     end = time.monotonic() + deadline_s
     while True:
         contents = segments.load(directory)
@@ -140,9 +149,11 @@ def await_position(directory: Path, point: Point, deadline_s: float) -> Contents
             )
         # On a live server its position was taken after its snapshot, so that all it shows ended before. After a
         # promotion transaction ids are used again: the journal must have followed.
-        if position.at >= point.lsn and (point.snapshot is None or position.timeline == point.timeline):
+        follows = point.snapshot is None or position.timeline == point.timeline
+        late = time.monotonic() > end
+        if follows and (position.at >= point.lsn or (late and not complete)):
             return contents
-        if time.monotonic() > end:
+        if late:
             here, there = f"{position.timeline}: {show(position.at)}", f"{point.timeline}: {show(point.lsn)}"
             raise Undetermined(
                 f"the journal stands at {here}, the database at {there} (timeline: position), after {deadline_s:g} s",

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Any
 
+from pydantic_core import from_json
+
 Record = list[Any]
 
 ENTRY_FIELDS = (
@@ -55,7 +57,8 @@ def encode(records: Sequence[Record]) -> bytes:
 
 def decode(payload: bytes) -> list[Record]:
     """The records of a frame."""
-    records: list[Record] = json.loads(payload)
+    # Twice as fast as the standard library's, and a log is read as a whole.
+    records: list[Record] = from_json(payload, cache_strings="none")
     return records
 
 

@@ -7,6 +7,8 @@ they came, updates and deletions of older ones too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from siaga.journal import columnar
@@ -27,20 +29,19 @@ def between(contents: Contents, map_digest: str, then: Snapshot, now: Point, by:
     _require_whole(contents, map_digest, then)
     assert now.snapshot is not None, "a live server's"
     entries = altered = 0
-    ends: tuple[str, str] | None = None
+    ends: list[str] = []
     key: Callable[[str], Any] = int if by.numbers else str
-    for kind, xid, value in _since(contents, then, now, by.role):
+    for xid, values, changes in _since(contents, then, now, by.role):
         if not now.snapshot.sees(xid) or then.sees(xid):
             continue
-        if kind == Kind.CHANGE:
-            altered += 1
-        elif value is None:
+        altered += changes
+        entries += len(values)
+        found = [value for value in values if value is not None]
+        if len(found) < len(values):
             raise Undetermined(f"an entry of the journal has no {by.role}", hint="Check without the journal.")
-        else:
-            entries += 1
-            low, high = ends or (value, value)
-            ends = min(low, value, key=key), max(high, value, key=key)
-    first, last = ends or (None, None)
+        if found:
+            ends = [min([*ends, *found], key=key), max([*ends, *found], key=key)]
+    first, last = (ends[0], ends[-1]) if ends else (None, None)
     return JournalTail(True, "", entries, first, last, altered)
 
 
@@ -63,8 +64,8 @@ def _require_whole(contents: Contents, map_digest: str, then: Snapshot) -> None:
         raise Undetermined("the journal's base may be younger than the seal", hint="Make a new seal.")
 
 
-def _since(contents: Contents, then: Snapshot, now: Point, role: str) -> Iterator[tuple[str, int, str | None]]:
-    """Kind, transaction id and value of entries and changes on this timeline that `then` may not see."""
+def _since(contents: Contents, then: Snapshot, now: Point, role: str) -> Iterator[tuple[int, list[str | None], int]]:
+    """Transactions on this timeline that `then` may not see: id, values of their entries, number of their changes."""
     standing, place = contents.standing, 1 + ENTRY_FIELDS.index(role)
 
     def may_hold(log: Summary) -> bool:
@@ -75,14 +76,20 @@ def _since(contents: Contents, then: Snapshot, now: Point, role: str) -> Iterato
         if may_hold(seal.summary):
             path = segment_path(contents.directory, seal.summary.number)
             condition = f"xid >= {then.xmin} and kind in ('{Kind.ENTRY}', '{Kind.CHANGE}')"
-            yield from columnar.read_transactions(contents.directory, path, condition, ("kind", "xid", role))
+            rows = columnar.read_transactions(contents.directory, path, condition, ("xid", "kind", role))
+            for xid, group in groupby(rows, key=itemgetter(0)):
+                found = list(group)
+                values = [value for _, kind, value in found if kind == Kind.ENTRY]
+                yield xid, values, len(found) - len(values)
     for log in contents.logs:
         if may_hold(log.summary):
-            xid = 0
+            xid, values, changes = 0, [], 0
             for record in log_records(log):
-                if record[0] == Kind.BEGIN:
-                    xid = record[1]
-                elif record[0] == Kind.ENTRY:
-                    yield Kind.ENTRY, xid, record[place]
+                if record[0] == Kind.ENTRY:
+                    values.append(record[place])
+                elif record[0] == Kind.BEGIN:
+                    xid, values, changes = record[1], [], 0
                 elif record[0] == Kind.CHANGE:
-                    yield Kind.CHANGE, xid, None
+                    changes += 1
+                elif record[0] == Kind.COMMIT:
+                    yield xid, values, changes

@@ -99,8 +99,6 @@ select (pg_control_system()).system_identifier::text as system_id,
        pg_is_in_recovery() as in_recovery,
        pg_is_in_recovery() and pg_is_wal_replay_paused() as paused,
        (case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end)::text as lsn,
-       (case when pg_is_in_recovery() then pg_last_wal_replay_lsn()
-             else pg_current_wal_flush_lsn() end)::text as flushed,
        pg_current_snapshot()::text as snapshot,
        current_setting('server_version_num')::int as version
 """

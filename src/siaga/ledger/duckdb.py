@@ -323,11 +323,7 @@ class DuckDbEngine:
 
     def _identity(self) -> str:
         """What two runs have in common that may share their work."""
-        position = {
-            key: value
-            for key, value in asdict(self._source.position).items()
-            if key not in ("lsn", "flushed", "paused")
-        }
+        position = {key: value for key, value in asdict(self._source.position).items() if key not in ("lsn", "paused")}
         return json.dumps(
             {
                 "position": position,

@@ -110,9 +110,6 @@ class Position:
     """Beyond everything that the snapshot sees."""
     snapshot: str
     version: int
-    flushed: str = ""
-    """Beyond all that it sees but asynchronous commits of the last moment: an idle server may take 10 s to write what
-    its readers logged, so that nobody can read as far as `lsn` before."""
 
     def same_content(self, other: Position) -> bool:
         """Whether both see the same rows: transaction ids only grow within one timeline of one system."""
@@ -340,6 +337,6 @@ class Journal(Protocol):
     def tail(self, then: Position, now: Position, by: Ordered, *, complete: bool) -> JournalTail:
         """The entries that `now` sees and `then` did not; both on one timeline of one system.
 
-        Unless `complete`, asynchronous commits of the last moment may be missing.
+        Unless `complete`, the last ones may be missing.
         """
         ...
