@@ -39,13 +39,14 @@ class KeptJournal:
         """By their transactions' ids, which a replica's snapshot does not tell."""
         if then.in_recovery or now.in_recovery:
             return JournalTail(False, "a replica's snapshot does not say which transactions it sees")
-        seen, point = snapshot(then.snapshot), _point(now)
         try:
-            return compare.read_at(
+            return tail.read(
                 self._directory,
-                point,
-                self._deadline_s,
-                lambda contents: tail.between(contents, self._map.digest(), seen, point, by),
+                self._map.digest(),
+                snapshot(then.snapshot),
+                _point(now),
+                by,
+                deadline_s=self._deadline_s,
                 complete=complete,
             )
         except SiagaError as error:

@@ -15,7 +15,7 @@ from siaga.journal import base, columnar, segments, state
 from siaga.journal.horizon import Snapshot, snapshot
 from siaga.journal.lsn import parse, show
 from siaga.journal.replication import unreachable
-from siaga.journal.segments import LSN, XID, Contents
+from siaga.journal.segments import LSN, XID, Contents, Taker
 from siaga.journal.state import Undetermined
 from siaga.ledger import catalog
 from siaga.ledger.map import LedgerMap
@@ -95,14 +95,20 @@ def compare(conninfo: str, ledger_map: LedgerMap, directory: Path, *, deadline_s
 
 
 def read_at(
-    directory: Path, point: Point, deadline_s: float, use: Callable[[Contents], T], *, complete: bool = True
+    directory: Path,
+    point: Point,
+    deadline_s: float,
+    use: Callable[[Contents], T],
+    *,
+    complete: bool = True,
+    taker: Taker | None = None,
 ) -> T:
     """What `use` makes of the journal once it stands where the database does; Undetermined after the deadline.
 
     Unless it has to be `complete`: then whatever the journal of that server holds after a moment.
     """
-    contents = await_position(directory, point, deadline_s if complete else MOMENT_S, complete=complete)
-    return segments.read_settled(directory, use, contents)
+    contents = await_position(directory, point, deadline_s if complete else MOMENT_S, complete=complete, taker=taker)
+    return segments.read_settled(directory, use, contents, taker)
 
 
 def read_database(conninfo: str, ledger_map: LedgerMap, path: Path) -> Point:
@@ -133,11 +139,13 @@ def _timeline(connection: psycopg.Connection[Any]) -> int:
     return int(row[0], 16)
 
 
-def await_position(directory: Path, point: Point, deadline_s: float, *, complete: bool = True) -> Contents:
+def await_position(
+    directory: Path, point: Point, deadline_s: float, *, complete: bool = True, taker: Taker | None = None
+) -> Contents:
     """Wait until the journal has read as far as the database stands; what it holds then, or (not `complete`) now."""
     end = time.monotonic() + deadline_s
     while True:
-        contents = segments.load(directory)
+        contents = segments.load(directory, taker)
         standing = contents.standing
         position = standing.position
         if position is None or standing.base is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import takewhile
 from pathlib import Path
@@ -30,6 +30,8 @@ FORMAT = 1
 ATTEMPTS_MAX = 5
 
 T = TypeVar("T")
+Taker = Callable[[int], Callable[[Sequence[Record]], None]]
+"""For the log with a number, from its beginning: what takes its records, a transaction that is not whole included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,36 +120,41 @@ def log_path(directory: Path, number: int) -> Path:
     return directory / f"{number:010}.log"
 
 
-def load(directory: Path) -> Contents:
-    """Read all seals and logs; Damaged where a seal was altered. What is wrong with a log is in its `damage`."""
+def load(directory: Path, taker: Taker | None = None) -> Contents:
+    """Read all seals and logs; Damaged where a seal was altered. What is wrong with a log is in its `damage`.
+
+    `taker` is given each log's records while it is read: who wants them need not read it again.
+    """
     if not directory.is_dir():
         raise BadInput(f"there is no journal in {directory}", hint="The part `journal` of the platform makes one.")
-    contents = _load(directory)
+    contents = _load(directory, taker)
     # The consumer may close a log while we read: then its seal is there, and the log is not.
     while seal_path(directory, contents.next_number).exists():
-        contents = _load(directory)
+        contents = _load(directory, taker)
     return contents
 
 
-def read_settled(directory: Path, use: Callable[[Contents], T], contents: Contents | None = None) -> T:
+def read_settled(
+    directory: Path, use: Callable[[Contents], T], contents: Contents | None = None, taker: Taker | None = None
+) -> T:
     """What `use` makes of the contents, first of those given; anew where the consumer closed a log meanwhile."""
     why = ""
     for _ in range(ATTEMPTS_MAX):
         try:
-            return use(contents if contents is not None else load(directory))
+            return use(contents if contents is not None else load(directory, taker))
         except (FileNotFoundError, duckdb.IOException) as error:
             why, contents = str(error), None
     raise Damaged(f"a file of the journal can't be read: {why}")
 
 
-def _load(directory: Path) -> Contents:
+def _load(directory: Path, taker: Taker | None) -> Contents:
     seals = tuple(_load_seals(directory))
     chain = bytes.fromhex(seals[-1].chain_after) if seals else CHAIN_START
     number = seals[-1].summary.number + 1 if seals else 1
     logs: list[Log] = []
     while (path := log_path(directory, number)).exists():
         try:
-            log = load_log(path, number, chain)
+            log = load_log(path, number, chain, taker)
         except FileNotFoundError:
             break
         logs.append(log)
@@ -189,17 +196,21 @@ def _seal_from(path: Path) -> Seal:
         raise Damaged(f"{path.name} is not a seal: {error}") from error
 
 
-def load_log(path: Path, number: int, chain: bytes) -> Log:
+def load_log(path: Path, number: int, chain: bytes, taker: Taker | None = None) -> Log:
     """What a log holds up to its last whole frame."""
     summary = draft = Summary(number)
     end = open_end = 0
     whole_chain = chain
     damage = None
+    take = taker(number) if taker is not None else None
     try:
         for frame in read(path, chain):
             if draft is summary and not frame.whole:
                 draft = replace(summary, events=list(summary.events))
-            draft.note(decode(frame.payload))
+            records = decode(frame.payload)
+            draft.note(records)
+            if take is not None:
+                take(records)
             open_end = frame.end
             if frame.whole:
                 summary, end, whole_chain = draft, frame.end, frame.chain

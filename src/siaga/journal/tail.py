@@ -6,38 +6,95 @@ they came, updates and deletions of older ones too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
-from siaga.journal import columnar
+from siaga.journal import columnar, compare
 from siaga.journal.compare import Point
 from siaga.journal.horizon import Snapshot, snapshot
-from siaga.journal.records import ENTRY_FIELDS, Kind
-from siaga.journal.segments import Contents, log_records, segment_path
+from siaga.journal.records import ENTRY_FIELDS, Kind, Record
+from siaga.journal.segments import Contents, segment_path
 from siaga.journal.state import Undetermined
 from siaga.journal.summary import Summary
 from siaga.ledger.model import JournalTail, Ordered
 
 
-def between(contents: Contents, map_digest: str, then: Snapshot, now: Point, by: Ordered) -> JournalTail:
-    """The journal must stand where `now` does (`compare.read_at`); Undetermined where it can't tell.
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """What is asked of one: by which values its entries are ordered, and how many other changes of the log it made."""
 
-    `then` is a snapshot of the same timeline.
+    xid: int
+    values: Sequence[str | None]
+    changes: int
+
+
+class _Open:
+    """Transactions of the open logs from an id on, taken while the logs are read."""
+
+    def __init__(self, xmin: int, role: str) -> None:
+        self._xmin, self._place = xmin, 1 + ENTRY_FIELDS.index(role)
+        self.by_log: dict[int, list[Transaction]] = {}
+
+    def __call__(self, number: int) -> Callable[[Sequence[Record]], None]:
+        """`segments.Taker`."""
+        found = self.by_log[number] = []
+        xid, values, changes = 0, [], 0
+
+        def take(records: Sequence[Record]) -> None:
+            nonlocal xid, values, changes
+            for record in records:
+                kind = record[0]
+                if kind == Kind.ENTRY:
+                    values.append(record[self._place])
+                elif kind == Kind.BEGIN:
+                    xid, values, changes = record[1], [], 0
+                elif kind == Kind.CHANGE:
+                    changes += 1
+                elif kind == Kind.COMMIT and xid >= self._xmin:
+                    found.append(Transaction(xid, values, changes))
+
+        return take
+
+
+def read(
+    directory: Path,
+    map_digest: str,
+    then: Snapshot,
+    now: Point,
+    by: Ordered,
+    *,
+    deadline_s: float,
+    complete: bool = True,
+) -> JournalTail:
+    """Entries that `now` sees and `then`, a snapshot of the same timeline, did not; Undetermined where it can't tell.
+
+    Within the deadline the journal must stand where `now` does, unless it need not be `complete` (`compare.read_at`).
     """
-    _require_whole(contents, map_digest, then)
+    opened = _Open(then.xmin, by.role)
+
+    def use(contents: Contents) -> JournalTail:
+        _require_whole(contents, map_digest, then)
+        return _summed(_since(contents, opened, then, now, by.role), then, now, by)
+
+    return compare.read_at(directory, now, deadline_s, use, complete=complete, taker=opened)
+
+
+def _summed(transactions: Iterable[Transaction], then: Snapshot, now: Point, by: Ordered) -> JournalTail:
     assert now.snapshot is not None, "a live server's"
     entries = altered = 0
     ends: list[str] = []
     key: Callable[[str], Any] = int if by.numbers else str
-    for xid, values, changes in _since(contents, then, now, by.role):
-        if not now.snapshot.sees(xid) or then.sees(xid):
+    for each in transactions:
+        if not now.snapshot.sees(each.xid) or then.sees(each.xid):
             continue
-        altered += changes
-        entries += len(values)
-        found = [value for value in values if value is not None]
-        if len(found) < len(values):
+        altered += each.changes
+        entries += len(each.values)
+        found = [value for value in each.values if value is not None]
+        if len(found) < len(each.values):
             raise Undetermined(f"an entry of the journal has no {by.role}", hint="Check without the journal.")
         if found:
             ends = [min([*ends, *found], key=key), max([*ends, *found], key=key)]
@@ -64,9 +121,9 @@ def _require_whole(contents: Contents, map_digest: str, then: Snapshot) -> None:
         raise Undetermined("the journal's base may be younger than the seal", hint="Make a new seal.")
 
 
-def _since(contents: Contents, then: Snapshot, now: Point, role: str) -> Iterator[tuple[int, list[str | None], int]]:
-    """Transactions on this timeline that `then` may not see: id, values of their entries, number of their changes."""
-    standing, place = contents.standing, 1 + ENTRY_FIELDS.index(role)
+def _since(contents: Contents, opened: _Open, then: Snapshot, now: Point, role: str) -> Iterator[Transaction]:
+    """Transactions on this timeline that `then` may not see."""
+    standing = contents.standing
 
     def may_hold(log: Summary) -> bool:
         here = (log.system, log.timeline) == (now.system, now.timeline) and log.number >= standing.base_number
@@ -80,16 +137,7 @@ def _since(contents: Contents, then: Snapshot, now: Point, role: str) -> Iterato
             for xid, group in groupby(rows, key=itemgetter(0)):
                 found = list(group)
                 values = [value for _, kind, value in found if kind == Kind.ENTRY]
-                yield xid, values, len(found) - len(values)
+                yield Transaction(xid, values, len(found) - len(values))
     for log in contents.logs:
         if may_hold(log.summary):
-            xid, values, changes = 0, [], 0
-            for record in log_records(log):
-                if record[0] == Kind.ENTRY:
-                    values.append(record[place])
-                elif record[0] == Kind.BEGIN:
-                    xid, values, changes = record[1], [], 0
-                elif record[0] == Kind.CHANGE:
-                    changes += 1
-                elif record[0] == Kind.COMMIT:
-                    yield xid, values, changes
+            yield from opened.by_log[log.summary.number]
