@@ -19,27 +19,36 @@ def track(current: Outage | None, slices: Sequence[Slice], since_ms: int) -> Out
     Bad slices that ended before `since_ms` belong to outages that were told before. An outage that comes back with
     `ended_ms` has ended with this call.
     """
-    bad = [each for each in slices if each.state is State.BAD and each.end_ms > since_ms]
+    stretches = _stretches((each for each in slices if each.end_ms > since_ms), QUIET_MS)
     if current is None:
         # One request that failed once counts in the minutes; it wakes nobody.
-        bad = [each for each in bad if each.confirmed]
-        if not bad:
+        stretches = [bad for bad in stretches if any(each.confirmed for each in bad)]
+        if not stretches:
             return None
-        current = _begun(bad[0])
-    return _ended(_widened(current, bad), slices)
+        current = _begun(stretches[0][0])
+    for bad in stretches:
+        if bad[-1].end_ms > current.onset_ms:
+            current = _widened(current, bad)
+    return _ended(current, slices)
 
 
 def listed(slices: Iterable[Slice], quiet_ms: int = QUIET_MS) -> tuple[Outage, ...]:
     """The outages of a stretch that is over, oldest first."""
-    groups: list[list[Slice]] = []
+    stretches = _stretches(slices, quiet_ms)
+    return tuple(replace(_widened(_begun(bad[0]), bad), ended_ms=bad[-1].end_ms) for bad in stretches)
+
+
+def _stretches(slices: Iterable[Slice], quiet_ms: int) -> list[list[Slice]]:
+    """The bad slices, in order, parted wherever more than `quiet_ms` lies between two of them."""
+    stretches: list[list[Slice]] = []
     for each in slices:
         if each.state is not State.BAD:
             continue
-        if groups and each.begin_ms - groups[-1][-1].end_ms <= quiet_ms:
-            groups[-1].append(each)
+        if stretches and each.begin_ms - stretches[-1][-1].end_ms <= quiet_ms:
+            stretches[-1].append(each)
         else:
-            groups.append([each])
-    return tuple(replace(_widened(_begun(bad[0]), bad), ended_ms=bad[-1].end_ms) for bad in groups)
+            stretches.append([each])
+    return stretches
 
 
 def _begun(first: Slice) -> Outage:
@@ -49,6 +58,8 @@ def _begun(first: Slice) -> Outage:
 def _widened(outage: Outage, bad: Sequence[Slice]) -> Outage:
     return replace(
         outage,
+        # What fails last may have begun first: a journey that hung until its deadline began where it set out.
+        onset_ms=min(outage.onset_ms, bad[0].begin_ms),
         hard_down=outage.hard_down or _lasted_ms(bad) >= HARD_DOWN_MS,
         regions=tuple(dict.fromkeys((*outage.regions, *(name for each in bad for name in each.regions)))),
         share_ppm=max((outage.share_ppm, *(each.share_ppm for each in bad))),

@@ -56,6 +56,8 @@ async def test_an_outage_is_counted_declared_and_told_within_seconds(directories
         signal_all(family, signal.SIGSTOP)
         try:
             heard = await chief.until(lambda messages: any("Level 3" in json.dumps(m) for m in messages))
+            # The first region whose journeys fail is enough to tell of it; the other's may run into their deadline yet.
+            eventually(lambda: regions_down(platform) == {"fra", "sgp"}, "both regions are seen to be down")
         finally:
             signal_all(family, signal.SIGCONT)
         assert "Critical" in json.dumps(heard[0])
@@ -66,7 +68,6 @@ async def test_an_outage_is_counted_declared_and_told_within_seconds(directories
         eventually(lambda: worst(platform)["state"] == "mitigated", "it ends with its cause", 60)
         minutes = platform.siaga("uptime", "--json").document
         assert minutes["bad_ms"] >= 500
-        assert set(minutes["outages"][-1]["regions"]) == {"fra", "sgp"}
         kinds = {r["kind"] for r in platform.siaga("evidence", "show", "--count", "500", "--json").document["records"]}
         assert {"uptime.outage", "incident.opened", "incident.notified", "incident.mitigated"} <= kinds
 

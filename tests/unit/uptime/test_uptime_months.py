@@ -231,6 +231,27 @@ def test_a_flapping_service_is_one_outage_until_it_was_quiet() -> None:
     assert ended.ended_ms == 4500
 
 
+def test_a_journey_that_hung_moves_the_onset_back_to_its_start_live_and_in_the_months_list() -> None:
+    refused = (bad(700, 300), bad(1000, 1000))
+    first = track(None, refused, 0)
+    hung = (Slice(400, 700, State.BAD, 1_000_000, False, ("fra",)), *refused)
+    assert first is not None
+    later = track(first, hung, 0)
+    assert later is not None
+    assert (first.onset_ms, later.onset_ms) == (700, 400)
+    assert [each.onset_ms for each in listed(hung)] == [later.onset_ms]
+
+
+def test_a_blip_before_an_outage_is_no_part_of_it() -> None:
+    blip = Slice(0, 100, State.BAD, 1_000_000, False, ("fra",))
+    slices = (blip, Slice(100, 9_000, State.GOOD), bad(9_000, 1_000))
+    first = track(None, slices, 0)
+    found = track(first, slices, 0)
+    assert found is not None
+    assert found == first
+    assert (found.onset_ms, found.regions) == (9_000, ("sgp",))
+
+
 def test_unmeasured_time_ends_no_outage() -> None:
     found = track(None, (bad(0, 1000), Slice(1000, 60_000, State.UNKNOWN)), 0)
     assert found is not None
