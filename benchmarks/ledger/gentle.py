@@ -50,7 +50,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)
-    with running({**SETTINGS, "shared_buffers": arguments.buffers}) as server, tempfile.TemporaryDirectory() as directory:
+    with (
+        running({**SETTINGS, "shared_buffers": arguments.buffers}) as server,
+        tempfile.TemporaryDirectory() as directory,
+    ):
         map_path = Path(directory) / "map.toml"
         map_path.write_text(MAP)
         _fill(server, arguments.scale, arguments.entries, key=not arguments.no_key)
