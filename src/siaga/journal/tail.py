@@ -43,13 +43,15 @@ class _Open:
         """`segments.Taker`."""
         found = self.by_log[number] = []
         xid, values, changes = 0, [], 0
+        # As in `Summary.note`.
+        entry, place = Kind.ENTRY.value, self._place
 
         def take(records: Sequence[Record]) -> None:
             nonlocal xid, values, changes
             for record in records:
                 kind = record[0]
-                if kind == Kind.ENTRY:
-                    values.append(record[self._place])
+                if kind == entry:
+                    values.append(record[place])
                 elif kind == Kind.BEGIN:
                     xid, values, changes = record[1], [], 0
                 elif kind == Kind.CHANGE:
@@ -86,19 +88,19 @@ def read(
 def _summed(transactions: Iterable[Transaction], then: Snapshot, now: Point, by: Ordered) -> JournalTail:
     assert now.snapshot is not None, "a live server's"
     entries = altered = 0
-    ends: list[str] = []
-    key: Callable[[str], Any] = int if by.numbers else str
+    ends: list[Any] = []
+    ordered: Callable[[Any], Any] = int if by.numbers else str
     for each in transactions:
         if not now.snapshot.sees(each.xid) or then.sees(each.xid):
             continue
         altered += each.changes
         entries += len(each.values)
-        found = [value for value in each.values if value is not None]
-        if len(found) < len(each.values):
+        if None in each.values:
             raise Undetermined(f"an entry of the journal has no {by.role}", hint="Check without the journal.")
-        if found:
-            ends = [min([*ends, *found], key=key), max([*ends, *found], key=key)]
-    first, last = (ends[0], ends[-1]) if ends else (None, None)
+        if each.values:
+            found = [*ends, *map(ordered, each.values)]
+            ends = [min(found), max(found)]
+    first, last = (str(end) for end in ends) if ends else (None, None)
     return JournalTail(True, "", entries, first, last, altered)
 
 

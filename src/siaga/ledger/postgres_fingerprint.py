@@ -65,7 +65,7 @@ class FingerprintEngine:
         self._lock = threading.Lock()
         self._open: list[Connection] = []
         self._stop = threading.Event()
-        self._rows = 0
+        self._rows = self._expected = 0
         self._sums = {"accounts": Sums(), "entries": Sums()}
         self._twice = self._orphans = 0
 
@@ -88,41 +88,57 @@ class FingerprintEngine:
         if self._ask is None:
             self._add_up(self._chunks, on_progress, began)
         else:
-            asking = self._asking(complete=False)
-            self._add_up([chunk for chunk in self._chunks if chunk.table == "accounts"], on_progress, began)
-            self._read_new(asking, on_progress, began)
+            accounts = [chunk for chunk in self._chunks if chunk.table == "accounts"]
+            self._add_up(accounts, on_progress, began, lambda: self._new(complete=False))
             if self.differs_from_journal:
                 # As it may where the last commits had not reached the disk, and so the journal, when it was asked.
-                self._read_new(self._asking(complete=True), on_progress, began)
+                self._sums["entries"] = Sums()
+                self._add_up((), on_progress, began, lambda: self._new(complete=True))
         on_progress(Progress("judging", self._rows, self._rows, time.monotonic() - began))
         self._twice = 0 if fingerprint.unique_accounts(self._ledger) else self._number(fingerprint.twice(self._ledger))
         orphans = fingerprint.orphans(self._ledger)
         self._orphans = self._number(orphans) if orphans else 0
 
-    def _asking(self, *, complete: bool) -> Team:
-        def ask(_: int) -> None:
-            assert self._ask is not None, "asked before"
-            self.tail = self._ask(complete)
+    def _new(self, *, complete: bool) -> Sequence[Chunk]:
+        """Entries after the seal: by an index, where the journal knows which they are; else every row is asked."""
+        assert self._ask is not None, "asked before"
+        self.tail = self._ask(complete)
+        if self.tail.known:
+            return (Chunk("entries", None, self.tail.entries),)
+        return [chunk for chunk in self._chunks if chunk.table == "entries"]
 
-        return Team(1, ask)
+    def _add_up(
+        self,
+        chunks: Sequence[Chunk],
+        on_progress: OnProgress,
+        began: float,
+        ask: Callable[[], Sequence[Chunk]] | None = None,
+    ) -> None:
+        """All of them, and those that `ask` names while others are read already."""
+        left: queue.SimpleQueue[Chunk | None] = queue.SimpleQueue()
+        size = self._pace.workers if ask is not None else min(self._pace.workers, len(chunks))
+        self._expected = self._rows
 
-    def _read_new(self, asking: Team, on_progress: OnProgress, began: float) -> None:
-        """In one statement, by an index, where the journal knows which they are; else every row is asked."""
-        while not asking.ended(within_s=POLL_S):
-            on_progress(Progress("asking the journal", self._rows, self._rows, time.monotonic() - began))
-        every = [chunk for chunk in self._chunks if chunk.table == "entries"]
-        self._sums["entries"] = Sums()
-        self._add_up([Chunk("entries", None, self.tail.entries)] if self.tail.known else every, on_progress, began)
+        def give(more: Sequence[Chunk]) -> None:
+            self._expected += sum(chunk.rows for chunk in more)
+            for chunk in more:
+                left.put(chunk)
 
-    def _add_up(self, chunks: Sequence[Chunk], on_progress: OnProgress, began: float) -> None:
-        left: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
-        for chunk in chunks:
-            left.put(chunk)
-        expected = self._rows + sum(chunk.rows for chunk in chunks)
-        team = Team(min(self._pace.workers, len(chunks)), lambda _: self._work(left))
+        def work(number: int) -> None:
+            if number < size:
+                self._work(left)
+                return
+            try:
+                give(ask() if ask is not None else ())
+            finally:
+                for _ in range(size):
+                    left.put(None)
+
+        give(chunks)
+        team = Team(size + 1, work)
         try:
             while not team.ended(within_s=POLL_S):
-                on_progress(Progress("reading", self._rows, expected, time.monotonic() - began))
+                on_progress(Progress("reading", self._rows, self._expected, time.monotonic() - began))
         except BaseException:
             # Ctrl-C, or a range that could not be read: the others need not go on.
             self._stop.set()
@@ -130,13 +146,9 @@ class FingerprintEngine:
             team.gone(within_s=CANCEL_DEADLINE_S)
             raise
 
-    def _work(self, left: queue.SimpleQueue[Chunk]) -> None:
+    def _work(self, left: queue.SimpleQueue[Chunk | None]) -> None:
         with self._connected() as connection:
-            while not self._stop.is_set():
-                try:
-                    chunk = left.get_nowait()
-                except queue.Empty:
-                    return
+            while (chunk := left.get()) is not None and not self._stop.is_set():
                 began = time.monotonic()
                 row = connection.execute(self._statement(chunk)).fetchone()
                 assert row is not None, "an aggregate has one row"
