@@ -25,7 +25,7 @@ unit: setup
 	$(BIN)/pytest tests/unit -n 2 -q
 
 simulation: setup
-	$(BIN)/pytest tests/simulation -n 2 -q
+	$(BIN)/pytest tests/simulation -n 2 --dist worksteal -q
 
 integration: setup
 	$(BIN)/pytest tests/integration -q -m "not alone" -n 2 --dist loadfile
@@ -44,7 +44,7 @@ bench: setup ## side by side with the peers, figures into benchmarks/*/results
 
 soak: setup ## the long fault campaigns; their last results are in docs/soak.md
 	$(BIN)/python -m benchmarks.simulation --hours $${SIAGA_SIM_HOURS:-20000}
-	SIAGA_SIM_RUNS=100000 SIAGA_SIM_CALENDAR_YEARS=100 SIAGA_SIM_QUIET_HOURS=10 $(BIN)/pytest tests/simulation -n 2 -q
+	SIAGA_SIM_RUNS=100000 SIAGA_SIM_CALENDAR_YEARS=100 SIAGA_SIM_QUIET_HOURS=10 $(BIN)/pytest tests/simulation -n 2 --dist worksteal -q
 	SIAGA_EVIDENCE_KILLS=200 $(BIN)/pytest tests/integration/evidence/test_killed_while_recording.py -q
 	$(BIN)/python -m benchmarks.runbooks
 	$(BIN)/python -m benchmarks.takeover

@@ -103,8 +103,11 @@ class FingerprintEngine:
         """Entries after the seal: by an index, where the journal knows which they are; else every row is asked."""
         assert self._ask is not None, "asked before"
         self.tail = self._ask(complete)
-        if self.tail.known:
-            return (Chunk("entries", None, self.tail.entries),)
+        by = tail.ordered(self._ledger)
+        if self.tail.known and by is not None:
+            pieces = max(-(-self.tail.entries // _rows_max(self._pace)), self._pace.workers)
+            conditions = tail.between(self._ledger, by, self.tail, pieces)
+            return [Chunk("entries", None, self.tail.entries // len(conditions), only) for only in conditions]
         return [chunk for chunk in self._chunks if chunk.table == "entries"]
 
     def _add_up(
@@ -257,8 +260,7 @@ class FingerprintEngine:
         if chunk.table == "accounts":
             return fingerprint.accounts(self._ledger, pages=chunk.pages, wide=self._wide, weights=self._weights)
         only = tail.since(self.since, self._source.position) if self.since is not None else ""
-        by = tail.ordered(self._ledger)
-        only += f" and {tail.between(self._ledger, by, self.tail)}" if by is not None and self.tail.known else ""
+        only += f" and {chunk.only}" if chunk.only else ""
         return fingerprint.entries(self._ledger, pages=chunk.pages, only=only, wide=self._wide, weights=self._weights)
 
     def _duplicates(self, limit: int) -> Any:
@@ -274,10 +276,14 @@ def _settings(parallel: int) -> Any:
     )
 
 
+def _rows_max(pace: Pace) -> int:
+    return ranges.GENTLE_ROWS if pace.share < 1 else RANGE_ROWS
+
+
 def _chunks(ledger: Ledger, version: int, pace: Pace, *, whole: bool) -> list[Chunk]:
     if whole:
         return [Chunk("accounts", None, ledger.accounts.rows), Chunk("entries", None, ledger.entries.rows)]
-    rows_max = ranges.GENTLE_ROWS if pace.share < 1 else RANGE_ROWS
+    rows_max = _rows_max(pace)
     shared = pace.workers if pace.share == 1 else 1
     return ranges.chunks(
         ledger, version, lambda rows: max(-(-rows // rows_max), shared if rows >= ranges.ROWS_TO_SHARE else 1)

@@ -18,12 +18,14 @@ GENTLE_ROWS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A range of pages of one of the two tables."""
+    """A part of one of the two tables: a range of pages, or what a condition says."""
 
     table: str
     pages: Pages | None
     rows: int
     """Estimated."""
+    only: str = ""
+    """SQL."""
 
 
 def chunks(ledger: Ledger, version: int, pieces: Callable[[int], int]) -> list[Chunk]:

@@ -57,14 +57,19 @@ def ordered(ledger: Ledger) -> Ordered | None:
     return None
 
 
-def between(ledger: Ledger, by: Ordered, found: JournalTail) -> str:
-    """SQL condition for entries between the first and the last that the journal has."""
+def between(ledger: Ledger, by: Ordered, found: JournalTail, pieces: int) -> list[str]:
+    """SQL conditions, so many or fewer, for entries between the first and the last that the journal has."""
     column = ledger.entry_column(by.role)
     assert column is not None, "asked before"
     if found.first is None or found.last is None:
-        return "false"
-    first, last = (statements.literal(int(value) if by.numbers else value) for value in (found.first, found.last))
-    return f"{statements.quoted(column.name)} between {first} and {last}"
+        return []
+    ends: list[tuple[str, str] | tuple[int, int]] = [(found.first, found.last)]
+    if by.numbers:
+        first, last = int(found.first), int(found.last)
+        size = -(-(last - first + 1) // pieces)
+        ends = [(start, min(start + size - 1, last)) for start in range(first, last + 1, size)]
+    name = statements.quoted(column.name)
+    return [f"{name} between {statements.literal(first)} and {statements.literal(last)}" for first, last in ends]
 
 
 def seen(ledger: Ledger, position: Position) -> list[str]:

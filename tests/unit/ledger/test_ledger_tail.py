@@ -25,18 +25,21 @@ def test_a_journal_orders_numbers_and_uuids_as_the_database_does_and_no_texts() 
 
 
 @pytest.mark.parametrize(
-    ("found", "condition"),
+    ("found", "by", "conditions"),
     [
-        (JournalTail(True, entries=2, first="7", last="12"), '"id" between 7 and 12'),
-        (JournalTail(True), "false"),
+        (JournalTail(True, entries=2, first="7", last="12"), "id", ['"id" between 7 and 9', '"id" between 10 and 12']),
+        (JournalTail(True, entries=1, first="-7", last="-7"), "id", ['"id" between  -7 and  -7']),
+        (JournalTail(True, entries=3, first="1", last="3"), "id", ['"id" between 1 and 2', '"id" between 3 and 3']),
+        (JournalTail(True, entries=2, first="a0", last="b1"), "uuid", ["\"id\" between 'a0' and 'b1'"]),
+        (JournalTail(True), "id", []),
     ],
 )
 def test_new_entries_lie_between_the_first_and_the_last_that_the_journal_has(
-    found: JournalTail, condition: str
+    found: JournalTail, by: str, conditions: list[str]
 ) -> None:
-    assert tail.between(full_ledger(), Ordered("id", numbers=True), found) == condition
+    assert tail.between(full_ledger(), Ordered("id", numbers=by == "id"), found, 2) == conditions
 
 
 def test_what_a_journal_has_for_a_number_is_one_before_it_is_in_a_statement() -> None:
     with pytest.raises(ValueError, match="drop"):
-        tail.between(full_ledger(), Ordered("id", numbers=True), JournalTail(True, first="1; drop", last="2"))
+        tail.between(full_ledger(), Ordered("id", numbers=True), JournalTail(True, first="1; drop", last="2"), 1)
