@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from contest import StateDatabase, StateServer
-from platform_under_test import Platform
+from platform_under_test import Platform, eventually
 
 from siaga.hosts.local import LocalHost
 
@@ -76,4 +76,4 @@ def platform(directories: Callable[[], Path]) -> Iterator[Platform]:
         yield running
     finally:
         running.siaga("down", "--purge")
-    assert running.processes() == []
+    eventually(lambda: running.processes() == [], "nothing runs any more", 5)

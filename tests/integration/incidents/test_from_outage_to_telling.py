@@ -68,8 +68,9 @@ async def test_an_outage_is_counted_declared_and_told_within_seconds(directories
         eventually(lambda: worst(platform)["state"] == "mitigated", "it ends with its cause", 60)
         minutes = platform.siaga("uptime", "--json").document
         assert minutes["bad_ms"] >= 500
-        kinds = {r["kind"] for r in platform.siaga("evidence", "show", "--count", "500", "--json").document["records"]}
-        assert {"uptime.outage", "incident.opened", "incident.notified", "incident.mitigated"} <= kinds
+        wanted = {"uptime.outage", "incident.opened", "incident.notified", "incident.mitigated"}
+        # People are told first, then it is recorded.
+        eventually(lambda: wanted <= recorded(platform), "all of it is in the evidence")
 
 
 def signal_all(pids: Sequence[int], number: signal.Signals) -> None:
@@ -81,6 +82,11 @@ def signal_all(pids: Sequence[int], number: signal.Signals) -> None:
 def regions_down(platform: Platform) -> set[str]:
     outage = platform.siaga("uptime", "--json").document["outage"]
     return set(outage["regions"]) if outage else set()
+
+
+def recorded(platform: Platform) -> set[str]:
+    shown = platform.siaga("evidence", "show", "--count", "500", "--json").document["records"]
+    return {record["kind"] for record in shown}
 
 
 def worst(platform: Platform) -> Any:

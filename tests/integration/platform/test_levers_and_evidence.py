@@ -28,7 +28,12 @@ BAD = "fra-2"
 @pytest.fixture
 def hang(platform: Platform) -> Iterator[Callable[[], None]]:
     """Makes a node take connections and answer nothing, until the test ends."""
-    eventually(lambda: node(platform, BAD)["verdict"] == "healthy", f"{BAD} is healthy")
+
+    def serves() -> bool:
+        seen = node(platform, BAD)
+        return bool(seen["verdict"] == "healthy" and seen["weight_percent"] == 100)
+
+    eventually(serves, f"{BAD} is healthy and has all its users", 90)
     pid = part(platform, BAD)["pid"]
     yield lambda: os.kill(pid, signal.SIGSTOP)
     os.kill(pid, signal.SIGCONT)

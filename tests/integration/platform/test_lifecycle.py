@@ -34,7 +34,8 @@ def test_every_part_runs_and_users_of_every_region_are_served(platform: Platform
     assert {"keeper", "transactions-1", "transactions-2", "history-1", "pgbouncer", "front-door", "controller"} <= names
     assert {f"sessions-{n}" for n in range(1, 7)} | {"sgp-1", "sgp-2", "fra-1", "fra-2"} <= names
     assert {part["state"] for part in status["parts"]} == {"running"}
-    assert all(answers(f"{door}/readyz") == 200 for door in status["front_door"].values())
+    doors = status["front_door"].values()
+    eventually(lambda: all(answers(f"{door}/readyz") == 200 for door in doors), "users are served")
     assert {loop["name"] for loop in status["controller"]["loops"]} >= {"traffic", "sessions", "keeper"}
 
 
@@ -126,7 +127,7 @@ def test_purge_says_first_what_it_would_remove(platform: Platform) -> None:
     assert plan.code == 0
     assert str(platform.home) in plan.document["would_remove"]
     assert "transactions-1" in plan.document["would_stop"]
-    assert platform.siaga("status").code == 0
+    eventually(lambda: platform.siaga("status").code == 0, "all of it still runs")
 
 
 @pytest.fixture(scope="class")
@@ -149,7 +150,7 @@ class TestFromNothingAndBack:
 
     def test_down_leaves_nothing_running_and_keeps_the_data(self, alone: Platform) -> None:
         assert alone.siaga("down").code == 0
-        assert alone.processes() == []
+        eventually(lambda: alone.processes() == [], "nothing runs any more", 5)
         assert (alone.home / "transactions-1/PG_VERSION").exists()
         assert alone.siaga("status").code == 1
         assert alone.siaga("down").code == 0
@@ -208,17 +209,17 @@ class TestFromNothingAndBack:
         assert foreground.stderr is not None
         said = iter(foreground.stderr.readline, "")
         assert any("Ctrl-C stops the platform" in line for line in said)
-        assert alone.siaga("status").code == 0
+        eventually(lambda: alone.siaga("status").code == 0, "every loop has made its first pass")
         foreground.send_signal(signal.SIGINT)
         foreground.communicate(timeout=60)
         assert foreground.returncode == 0
-        assert alone.processes() == []
+        eventually(lambda: alone.processes() == [], "nothing runs any more", 5)
         assert (alone.home / "transactions-1/PG_VERSION").exists()
 
     def test_purge_removes_everything(self, alone: Platform) -> None:
         assert alone.siaga("down", "--purge").code == 0
         assert not alone.home.exists()
-        assert alone.processes() == []
+        eventually(lambda: alone.processes() == [], "nothing runs any more", 5)
         missing = alone.siaga("status")
         assert missing.code == 2
         assert "siaga up" in missing.stderr
@@ -299,7 +300,8 @@ def test_three_regions_of_different_sizes_work_the_same(directories: Callable[[]
         up = platform.siaga("up", "--detach", "--json", "--site", str(site))
         assert up.code == 0, up.stderr
         assert set(up.document["front_door"]) == {"sgp", "fra", "lon"}
-        assert all(answers(f"{door}/readyz") == 200 for door in up.document["front_door"].values())
+        doors = up.document["front_door"].values()
+        eventually(lambda: all(answers(f"{door}/readyz") == 200 for door in doors), "users are served")
         lost = platform.pids()["lon-1"]
         assert lost is not None
         os.kill(lost, signal.SIGSTOP)

@@ -35,6 +35,7 @@ def whole(platform: Platform) -> Iterator[None]:
     names = ("sgp-1", "sgp-2", "fra-1", "fra-2")
     eventually(lambda: platform.siaga("traffic", "show").code == 0, "the controller answers")
     yield
+    eventually(lambda: platform.siaga("traffic", "show").code == 0, "the controller answers", 60)
     for name in names:
         platform.siaga("traffic", "restore", name)
     eventually(lambda: all(node(platform, n)["weight_percent"] == 100 for n in names), "all nodes serve", 60)
@@ -108,8 +109,17 @@ async def test_killing_the_controller_changes_nothing_for_users(platform: Platfo
 
 
 def test_every_clause_is_printed_with_its_state(platform: Platform) -> None:
-    eventually(lambda: "holds" in platform.siaga("sop", "ZDT-1.1b").stdout, "sessions were looked at")
-    answer = platform.siaga("sop", "--json")
+    answers: list[Any] = []
+
+    def looked_at() -> bool:
+        """A controller that has just begun says nothing of nodes and sessions for some seconds."""
+        answers.append(platform.siaga("sop", "--json"))
+        found = {entry["clause"]: entry for entry in answers[-1].document["clauses"]}
+        parts = {part["part"]: part["adherence"] for part in found["ZDT-1.1a"]["parts"]}
+        return bool(found["ZDT-1.1b"]["adherence"] == "holds" and parts.get("nodes") == "holds")
+
+    eventually(looked_at, "nodes and sessions were looked at, and hold", 60)
+    answer = answers[-1]
     clauses = {entry["clause"]: entry for entry in answer.document["clauses"]}
     assert len(clauses) == 11
     assert clauses["ZDT-1.1b"]["adherence"] == "holds"

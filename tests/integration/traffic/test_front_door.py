@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import time
 
@@ -16,12 +17,12 @@ SGP, FRA = ("sgp-1", "sgp-2"), ("fra-1", "fra-2")
 
 async def test_users_are_served_in_their_own_region(front: Front) -> None:
     assert {(await front.get("sgp")).served_by for _ in range(20)} == set(SGP)
-    assert {(await front.get("fra")).served_by for _ in range(10)} == set(FRA)
+    assert {(await front.get("fra")).served_by for _ in range(30)} == set(FRA)
 
 
 async def test_a_failed_answer_is_repeated_at_the_neighbour_and_not_abroad(front: Front) -> None:
     await front.rig.inject(Fault("503", settings={"status": 503}))
-    answers = [await front.get("sgp") for _ in range(10)]
+    answers = [await front.get("sgp") for _ in range(30)]
     assert {(a.status, a.served_by) for a in answers} == {(200, "sgp-2")}
     assert {a.headers["x-siaga-doors-attempted"] for a in answers} == {front.rig.ports.address("door-sgp")}
     repeated = [a for a in answers if "," in a.headers["x-siaga-nodes-attempted"]]
@@ -45,16 +46,15 @@ async def test_a_request_that_reached_no_node_goes_to_the_next_region_even_witho
 
 async def test_an_outage_of_the_database_is_passed_on_at_once_and_ejects_nobody(front: Front) -> None:
     await front.rig.inject(Fault("outage", nodes=SGP + FRA, settings={"status": 503, "outage": "database"}))
-    before = {node: stats.requests for node, stats in (await front.seen()).items()}
     answers = [await front.get("sgp") for _ in range(30)]
     assert {(a.status, a.headers["retry-after"], a.headers["x-siaga-outage"]) for a in answers} == {
         (503, "1", "database")
     }
     assert "x-envoy-ratelimited" not in answers[0].headers
-    seen = await front.seen()
-    # Repeating would double them; a hedge or two are those of a busy machine.
-    assert 30 <= sum(stats.requests - before[node] for node, stats in seen.items()) <= 35
-    assert not any(stats.ejected for stats in seen.values())
+    # Repeating would be 30; a hedge or two are those of a busy machine. Envoy's counters hold its health checks, too.
+    again = [a.headers[f"x-siaga-{what}-attempted"].count(",") for a in answers for what in ("nodes", "doors")]
+    assert sum(again) <= 5
+    assert not any(stats.ejected for stats in (await front.seen()).values())
 
 
 async def test_a_fault_of_the_application_itself_does_not_send_a_region_abroad(front: Front) -> None:
@@ -73,14 +73,31 @@ async def test_when_every_node_fails_its_health_check_users_are_still_served(fro
 
 
 async def test_the_far_connection_is_warm_before_anybody_needs_it(front: Front) -> None:
+    # Each of Envoy's two threads opens one of its own within the first seconds, without any user.
+    async with asyncio.timeout(15):
+        while await _far_connections(front) < 2:
+            await asyncio.sleep(0.1)
     await front.envoy.publish(front.region("sgp"), {"sgp-1": 0, "sgp-2": 0})
     slow = []
     for _ in range(12):
         begun = time.monotonic()
         assert (await front.get("sgp")).served_by.startswith("fra")
         slow.append((time.monotonic() - begun) * 1000 > 450)
-    # Each of Envoy's threads has a connection of its own; it opens within the first seconds.
     assert sum(slow) <= 1
+
+
+async def _far_connections(front: Front) -> int:
+    clusters = json.loads((await front.admin("/clusters?format=json")).body)["cluster_statuses"]
+    far = front.rig.ports.of("sgp-door-fra")
+    return sum(
+        int(stat.get("value", 0))
+        for cluster in clusters
+        if cluster["name"] == "doors-from-sgp"
+        for host in cluster.get("host_statuses", ())
+        if host["address"]["socket_address"]["port_value"] == far
+        for stat in host.get("stats", ())
+        if stat["name"] == "cx_active"
+    )
 
 
 async def test_probes_reach_every_node_whatever_its_state(front: Front) -> None:
@@ -107,7 +124,7 @@ OUR_HEADERS = {
 
 async def test_what_users_say_in_our_own_headers_is_ignored(front: Front) -> None:
     for name, value in OUR_HEADERS.items():
-        answers = [await front.get("sgp", **{name: value}) for _ in range(12)]
+        answers = [await front.get("sgp", **{name: value}) for _ in range(30)]
         assert {(a.status, a.served_by) for a in answers} == {(200, node) for node in SGP}, name
         assert not any("10.0.0.1" in a.headers["x-siaga-nodes-attempted"] for a in answers)
         assert not any(header.startswith("x-envoy") for a in answers for header in a.headers)
