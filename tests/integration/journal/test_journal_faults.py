@@ -285,7 +285,7 @@ def test_a_promotion_forks_the_way_and_names_what_was_lost(
         journal.catch_up()
         # The slot is copied now and then; only a copy that is not temporary any more survives the promotion.
         ready = "select 1 from pg_replication_slots where slot_name = %s and not temporary and synced"
-        wait_until(lambda: green.query(ready, journal.slot) == [(1,)], "the slot is copied", 30)
+        wait_until(lambda: green.query(ready, journal.slot) == [(1,)], "the slot is copied", 90)
         wait_until(lambda: _replayed(green) >= journal.confirmed(), "the replica has replayed")
         _cut_off(green)
         lost = [ledger.move(1, 2, key="lost-1"), ledger.move(3, 4, kind="deposit", key="lost-2")]

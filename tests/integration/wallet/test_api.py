@@ -159,7 +159,9 @@ async def test_a_node_told_to_stop_finishes_what_is_in_flight(
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
             passing = User(http, [port])
             passing.cookies = user.cookies
-            assert (await passing.send("GET", "/balance")).status == 200
+            # Each has its connection from now on: what is sent before the signal lies at the node before it, too.
+            ready = await asyncio.gather(*(passing.send("GET", "/balance") for _ in range(20)))
+            assert {answer.status for answer in ready} == {200}
             sending = [asyncio.create_task(passing.send("GET", "/balance")) for _ in range(20)]
             await asyncio.sleep(0)
             await sending[0]
