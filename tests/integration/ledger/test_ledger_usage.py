@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 from books import Books
 
@@ -135,7 +136,10 @@ def test_a_secret_in_the_arguments_is_refused_before_anything_else_is_looked_at(
 
 
 def test_an_error_of_the_database_that_nothing_expects_is_undetermined_and_never_a_verdict(books: Books) -> None:
-    done = siaga("map", "--dsn", f"{books.dsn} options='-c transaction_timeout=1'")
+    # The server counts from the log-in on: long enough for that, and what is asked then waits for a lock.
+    with psycopg.connect(books.dsn) as holding:
+        holding.execute("lock table entry")
+        done = siaga("map", "--dsn", f"{books.dsn} options='-c transaction_timeout=1000'")
     assert (done.returncode, done.stdout) == (3, "")
     first, second = done.stderr.splitlines()[:2]
     assert first == "error: the database ended what it was asked: terminating connection due to transaction timeout"
