@@ -26,6 +26,8 @@ POLL_S = 0.05
 MOMENT_S = 0.25
 """The journal's own lag is a tenth of it. An idle server writes a record only in part, which nobody can read, and the
 rest up to ten seconds later: nobody waits for that who need not."""
+PART_BYTES_MAX = 1 << 16
+"""So much may be such a record; a journal that is farther behind is behind, and is waited for."""
 DIFFERENCES_MAX = 10_000
 
 
@@ -105,9 +107,9 @@ def read_at(
 ) -> T:
     """What `use` makes of the journal once it stands where the database does; Undetermined after the deadline.
 
-    Unless it has to be `complete`: then whatever the journal of that server holds after a moment.
+    Unless it has to be `complete`: then a little may be missing after a moment (`PART_BYTES_MAX`).
     """
-    contents = await_position(directory, point, deadline_s if complete else MOMENT_S, complete=complete, taker=taker)
+    contents = await_position(directory, point, deadline_s, complete=complete, taker=taker)
     return segments.read_settled(directory, use, contents, taker)
 
 
@@ -142,8 +144,11 @@ def _timeline(connection: psycopg.Connection[Any]) -> int:
 def await_position(
     directory: Path, point: Point, deadline_s: float, *, complete: bool = True, taker: Taker | None = None
 ) -> Contents:
-    """Wait until the journal has read as far as the database stands; what it holds then, or (not `complete`) now."""
-    end = time.monotonic() + deadline_s
+    """Wait until the journal has read as far as the database stands; what it holds then.
+
+    Unless it has to be `complete`, a little less will do after a moment.
+    """
+    began = time.monotonic()
     while True:
         contents = segments.load(directory, taker)
         standing = contents.standing
@@ -158,10 +163,11 @@ def await_position(
         # On a live server its position was taken after its snapshot, so that all it shows ended before. After a
         # promotion transaction ids are used again: the journal must have followed.
         follows = point.snapshot is None or position.timeline == point.timeline
-        late = time.monotonic() > end
-        if follows and (position.at >= point.lsn or (late and not complete)):
+        waited_s = time.monotonic() - began
+        missing_bytes_max = PART_BYTES_MAX if waited_s > MOMENT_S and not complete else 0
+        if follows and position.at + missing_bytes_max >= point.lsn:
             return contents
-        if late:
+        if waited_s > deadline_s:
             here, there = f"{position.timeline}: {show(position.at)}", f"{point.timeline}: {show(point.lsn)}"
             raise Undetermined(
                 f"the journal stands at {here}, the database at {there} (timeline: position), after {deadline_s:g} s",

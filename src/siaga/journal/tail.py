@@ -7,7 +7,7 @@ they came, updates and deletions of older ones too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -80,7 +80,10 @@ def read(
 
     def use(contents: Contents) -> JournalTail:
         _require_whole(contents, map_digest, then)
-        return _summed(_since(contents, opened, then, now, by.role), then, now, by)
+        found = _summed(_since(contents, opened, then, now, by.role), then, now, by)
+        position = contents.standing.position
+        assert position is not None, "awaited"
+        return replace(found, behind_bytes=max(0, now.lsn - position.at))
 
     return compare.read_at(directory, now, deadline_s, use, complete=complete, taker=opened)
 

@@ -325,6 +325,8 @@ class JournalTail:
     """The smallest and the largest of what they are ordered by; None where there is no entry."""
     altered: int = 0
     """Updates, deletions and truncations of the log meanwhile."""
+    behind_bytes: int = 0
+    """Of the write-ahead log, that the journal had not read yet: what they altered it does not know."""
 
 
 class Journal(Protocol):
@@ -337,6 +339,6 @@ class Journal(Protocol):
     def tail(self, then: Position, now: Position, by: Ordered, *, complete: bool) -> JournalTail:
         """The entries that `now` sees and `then` did not; both on one timeline of one system.
 
-        Unless `complete`, the last ones may be missing.
+        Unless `complete`, the last ones may be missing: `behind_bytes` says so.
         """
         ...

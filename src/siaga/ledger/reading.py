@@ -181,7 +181,9 @@ class Reading:
         if self._reads_tail:
             why = f"what it covers (up to {self._since.position.lsn}) was proven then and not read now"
             if isinstance(self.engine, FingerprintEngine) and self.engine.tail.known:
-                why += f"; the journal has the same {self.engine.tail.entries} entries after it"
+                found = self.engine.tail
+                why += f"; the journal has the same {found.entries} entries after it"
+                why += f", {found.behind_bytes} bytes of the server's log behind it" if found.behind_bytes else ""
             return JournalResult(True, why, self._since.accounts)
         if not isinstance(self.engine, SealingEngine):
             return None

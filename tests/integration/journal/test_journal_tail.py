@@ -156,6 +156,23 @@ def test_a_journal_that_is_behind_is_waited_for_and_then_every_row_is_asked(
     assert any("the journal stands at" in note for note in report.notes), report.notes
 
 
+def test_how_much_the_journal_did_not_know_yet_is_said_and_more_than_a_little_is_not_suffered(
+    ledger: Ledger, journal: Journal, auditor: Auditor
+) -> None:
+    auditor.seal(journal)
+    journal.catch_up()
+    journal.kill()
+    ledger.query("delete from bank.entries where account = 7 and sequence = 1")
+    little = auditor.since(journal, deadline_s=5)
+    assert (little.verdict, little.grade) == (Verdict.VERIFIED, Grade.TAIL)
+    assert "bytes of the server's log behind it" in why(little, Name.SEAL)
+    ledger.query("select 1 from pg_logical_emit_message(true, 'other', repeat('x', 200000))")
+    much = auditor.since(journal, deadline_s=0.5)
+    assert (much.verdict, much.grade) == (Verdict.VERIFIED, Grade.TAIL)
+    assert "behind it" not in why(much, Name.SEAL)
+    assert any("the journal stands at" in note for note in much.notes), much.notes
+
+
 def test_an_idle_server_is_not_waited_for_and_a_commit_that_is_not_on_the_disk_yet_is(
     ledger: Ledger, journal: Journal, auditor: Auditor
 ) -> None:
