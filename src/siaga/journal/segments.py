@@ -23,7 +23,7 @@ from siaga.journal import columnar
 from siaga.journal.frames import CHAIN_START, Damaged, Frame, read
 from siaga.journal.gaps import Branch
 from siaga.journal.lsn import parse, show
-from siaga.journal.records import FLAT_FIELDS, Record, decode, flat
+from siaga.journal.records import FLAT_FIELDS, Record, decode, decode_outline, flat
 from siaga.journal.summary import LogFork, Standing, Summary, standing
 
 FORMAT = 1
@@ -31,7 +31,7 @@ ATTEMPTS_MAX = 5
 
 T = TypeVar("T")
 Taker = Callable[[int], Callable[[Sequence[Record]], None]]
-"""For the log with a number, from its beginning: what takes its records, a transaction that is not whole included."""
+"""For the log with a number, from its beginning: what takes its outlines, a transaction that is not whole included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def log_path(directory: Path, number: int) -> Path:
 def load(directory: Path, taker: Taker | None = None) -> Contents:
     """Read all seals and logs; Damaged where a seal was altered. What is wrong with a log is in its `damage`.
 
-    `taker` is given each log's records while it is read: who wants them need not read it again.
+    `taker` is given each log's outlines while it is read: who wants them need not read it again.
     """
     if not directory.is_dir():
         raise BadInput(f"there is no journal in {directory}", hint="The part `journal` of the platform makes one.")
@@ -207,10 +207,10 @@ def load_log(path: Path, number: int, chain: bytes, taker: Taker | None = None) 
         for frame in read(path, chain):
             if draft is summary and not frame.whole:
                 draft = replace(summary, events=list(summary.events))
-            records = decode(frame.payload)
-            draft.note(records)
+            outline = decode_outline(frame.payload)
+            draft.note(outline)
             if take is not None:
-                take(records)
+                take(outline)
             open_end = frame.end
             if frame.whole:
                 summary, end, whole_chain = draft, frame.end, frame.chain

@@ -20,7 +20,7 @@ from siaga.hosts.local import sync_directory, write_and_rename
 from siaga.journal import columnar, segments, state
 from siaga.journal.frames import CHAIN_START, LogWriter, Torn
 from siaga.journal.gaps import Branch
-from siaga.journal.records import Kind, Record, encode, flat
+from siaga.journal.records import Kind, Record, encode, flat, outline
 from siaga.journal.segments import Contents, Log, Seal
 from siaga.journal.summary import Standing, Summary, standing
 from siaga.ledger.accumulators import Shape
@@ -214,10 +214,11 @@ class Store:
         assert self._open is not None, "the journal has begun"
         one = self._open
         before = one.writer.end
-        one.writer.append(encode(records), whole=whole)
+        outlined = outline(records)
+        one.writer.append(encode(records, outlined), whole=whole)
         self.bytes_written += one.writer.end - before
         one.whole = whole
-        one.summary.note(records)
+        one.summary.note(outlined)
         if one.delta is not None:
             one.delta.fold(records)
 

@@ -1,4 +1,4 @@
-"""What a log holds, noted record by record: where it stands, how much, which events. Pure."""
+"""What a log holds, noted from its frames' outlines: where it stands, how much, which events. Pure."""
 
 from __future__ import annotations
 
@@ -32,15 +32,12 @@ class Summary:
     """Updates, deletions and truncations of the ledger's log."""
     events: list[Record] = field(default_factory=list)
 
-    def note(self, records: Iterable[Record]) -> None:
-        """Records that follow."""
-        # Nearly all are entries, and a log is noted as a whole while a person waits: asking the enumeration for its
-        # member takes longer than all the rest.
-        entry = Kind.ENTRY.value
-        for record in records:
+    def note(self, outline: Iterable[Record]) -> None:
+        """What follows (`records.outline`)."""
+        for record in outline:
             kind = record[0]
-            if kind == entry:
-                self.entries += 1
+            if kind == Kind.ENTRIES:
+                self.entries += record[1]
             elif kind == Kind.BEGIN:
                 self.xid_max = max(self.xid_max, record[1])
                 self.committed_us = record[3]

@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 from siaga.journal import columnar, compare
 from siaga.journal.compare import Point
 from siaga.journal.horizon import Snapshot, snapshot
-from siaga.journal.records import ENTRY_FIELDS, Kind, Record
+from siaga.journal.records import ORDERED_ROLES, Kind, Record, ends
 from siaga.journal.segments import Contents, segment_path
 from siaga.journal.state import Undetermined
 from siaga.journal.summary import Summary
@@ -25,10 +24,12 @@ from siaga.ledger.model import JournalTail, Ordered
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """What is asked of one: by which values its entries are ordered, and how many other changes of the log it made."""
+    """What is asked of one: its entries, the values they are ordered by, how many other changes of the log it made."""
 
     xid: int
-    values: Sequence[str | None]
+    entries: int
+    ends: Sequence[str | None]
+    """Firsts and lasts of them (`records.ends`); None for those without an order."""
     changes: int
 
 
@@ -36,28 +37,28 @@ class _Open:
     """Transactions of the open logs from an id on, taken while the logs are read."""
 
     def __init__(self, xmin: int, role: str) -> None:
-        self._xmin, self._place = xmin, 1 + ENTRY_FIELDS.index(role)
+        self._xmin, self._place = xmin, 2 + ORDERED_ROLES.index(role)
         self.by_log: dict[int, list[Transaction]] = {}
 
     def __call__(self, number: int) -> Callable[[Sequence[Record]], None]:
         """`segments.Taker`."""
         found = self.by_log[number] = []
-        xid, values, changes = 0, [], 0
-        # As in `Summary.note`.
-        entry, place = Kind.ENTRY.value, self._place
+        xid, entries, changes = 0, 0, 0
+        ends: list[str | None] = []
 
-        def take(records: Sequence[Record]) -> None:
-            nonlocal xid, values, changes
-            for record in records:
+        def take(outline: Sequence[Record]) -> None:
+            nonlocal xid, entries, changes, ends
+            for record in outline:
                 kind = record[0]
-                if kind == entry:
-                    values.append(record[place])
+                if kind == Kind.ENTRIES:
+                    entries += record[1]
+                    ends += record[self._place] or (None,)
                 elif kind == Kind.BEGIN:
-                    xid, values, changes = record[1], [], 0
+                    xid, entries, changes, ends = record[1], 0, 0, []
                 elif kind == Kind.CHANGE:
                     changes += 1
                 elif kind == Kind.COMMIT and xid >= self._xmin:
-                    found.append(Transaction(xid, values, changes))
+                    found.append(Transaction(xid, entries, ends, changes))
 
         return take
 
@@ -80,7 +81,7 @@ def read(
 
     def use(contents: Contents) -> JournalTail:
         _require_whole(contents, map_digest, then)
-        found = _summed(_since(contents, opened, then, now, by.role), then, now, by)
+        found = _summed(_since(contents, opened, then, now, by.role), then, now, by.role)
         position = contents.standing.position
         assert position is not None, "awaited"
         return replace(found, behind_bytes=max(0, now.lsn - position.at))
@@ -88,22 +89,19 @@ def read(
     return compare.read_at(directory, now, deadline_s, use, complete=complete, taker=opened)
 
 
-def _summed(transactions: Iterable[Transaction], then: Snapshot, now: Point, by: Ordered) -> JournalTail:
+def _summed(transactions: Iterable[Transaction], then: Snapshot, now: Point, role: str) -> JournalTail:
     assert now.snapshot is not None, "a live server's"
+    found: list[str | None] = []
     entries = altered = 0
-    ends: list[Any] = []
-    ordered: Callable[[Any], Any] = int if by.numbers else str
     for each in transactions:
-        if not now.snapshot.sees(each.xid) or then.sees(each.xid):
-            continue
-        altered += each.changes
-        entries += len(each.values)
-        if None in each.values:
-            raise Undetermined(f"an entry of the journal has no {by.role}", hint="Check without the journal.")
-        if each.values:
-            found = [*ends, *map(ordered, each.values)]
-            ends = [min(found), max(found)]
-    first, last = (str(end) for end in ends) if ends else (None, None)
+        if now.snapshot.sees(each.xid) and not then.sees(each.xid):
+            entries += each.entries
+            altered += each.changes
+            found += each.ends
+    first_and_last = ends(found) if found else (None, None)
+    if first_and_last is None:
+        raise Undetermined(f"an entry of the journal has no {role}, or one below 0", hint="Check without the journal.")
+    first, last = first_and_last
     return JournalTail(True, "", entries, first, last, altered)
 
 
@@ -142,7 +140,8 @@ def _since(contents: Contents, opened: _Open, then: Snapshot, now: Point, role: 
             for xid, group in groupby(rows, key=itemgetter(0)):
                 found = list(group)
                 values = [value for _, kind, value in found if kind == Kind.ENTRY]
-                yield Transaction(xid, values, len(found) - len(values))
+                first_and_last = (ends(values) or (None,)) if values else ()
+                yield Transaction(xid, len(values), first_and_last, len(found) - len(values))
     for log in contents.logs:
         if may_hold(log.summary):
             yield from opened.by_log[log.summary.number]

@@ -197,7 +197,7 @@ class _Pass:
         """Of every account's verdict; empty where not every one is known."""
         if verdict is Verdict.INCOMPLETE or not found.all_named:
             return ""
-        exceptions = [(a, c, fingerprint.VERDICT_CODES[word]) for a, c, word in found.exceptions]
+        exceptions = [(a, c, fingerprint.VERDICT_WEIGHTS[word]) for a, c, word in found.exceptions]
         if isinstance(engine, FingerprintEngine) and not exceptions:
             return engine.verdicts_digest
         statement = fingerprint.verdicts(self._ledger, exceptions=bool(exceptions))

@@ -33,8 +33,8 @@ EXTENDED_HASHES_VERSION = 110_000
 """The first PostgreSQL whose hashes take a seed."""
 FORMULA = 1
 """Of the sums: one that was sealed by another formula is not compared."""
-VERDICT_CODES = {"verified": 1, "mismatch": 2, "tainted": 3}
-"""What the digest of all verdicts has of each."""
+VERDICT_WEIGHTS = {"verified": 1, "mismatch": 2, "tainted": 3}
+"""How often the digest of all verdicts has an account of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,16 +145,15 @@ def accounts(ledger: Ledger, *, pages: Pages | None = None, wide: bool = False, 
     made = _Expressions(ledger, wide)
     start = ledger.map.entries.first_sequence - 1
     balance, opening = made.money("balance"), made.money("opening")
-    needed = ["account", "balance", "opening"]
-    needed += ["version"] if ledger.map.accounts.version else []
-    needed += ["currency"] if ledger.map.keyed_by_currency else []
     wanted = {
         "rows": "count(*)",
         "walk": _walk(made.point("version", balance), made.point(str(start), opening)),
-        "unreadable": f"count(*) filter (where {' or '.join(f'{name} is null' for name in needed)})",
-        "system": "count(*) filter (where system)",
-        "verdicts": f"coalesce(sum({made.verdict(str(VERDICT_CODES['verified']))}), 0)",
+        "unreadable": statements.unreadable_accounts(ledger),
+        # Where balances run this is the walk's end, which PostgreSQL then adds up once.
+        "verdicts": f"coalesce(sum({made.standing()}), 0)",
     }
+    if ledger.map.system_accounts.where or ledger.map.system_accounts.ids:
+        wanted["system"] = "count(*) filter (where system)"
     if not made.running:
         wanted |= {f"weight_{w}": f"coalesce(sum(({balance} - {opening}) * {made.weight(w)}), 0)" for w in weights}
     if made.counted:
@@ -184,21 +183,21 @@ def orphans(ledger: Ledger) -> str:
 
 
 def verdicts(ledger: Ledger, *, exceptions: bool) -> str:
-    """The digest of every account's verdict, modulo 2^64: the sum of a hash of account, balance and verdict.
+    """The digest of every account's verdict, modulo 2^64: a hash of account, version and balance, times its verdict.
 
     With `exceptions` it takes three parallel arrays as parameters, of the accounts that are not verified: ids as text,
-    currencies (null where balances are not kept by currency), codes.
+    currencies (null where balances are not kept by currency), weights.
     """
     made = _Expressions(ledger, wide=False)
     rows = statements.accounts(ledger, bounded=False)
     if not exceptions:
-        return f"select coalesce(sum({made.verdict(str(VERDICT_CODES['verified']))}), 0) from ({rows}) r"
+        return f"select coalesce(sum({made.standing()}), 0) from ({rows}) r"
     rows = rows.replace("%", "%%")
     currency = "r.currency::text" if ledger.map.keyed_by_currency else "null"
-    known = VERDICT_CODES["verified"]
+    weighed = f"{made.standing(known=False)}::numeric * coalesce(e.weight, {VERDICT_WEIGHTS['verified']})"
     return (
-        f"select coalesce(sum({made.verdict(f'coalesce(e.code, {known})')}), 0) from (select r.*, {currency} as kept "
-        f"from ({rows}) r) r left join unnest(%s::text[], %s::text[], %s::int[]) e (id, kept, code) "
+        f"select coalesce(sum({weighed}), 0) from (select r.*, {currency} as kept "
+        f"from ({rows}) r) r left join unnest(%s::text[], %s::text[], %s::int[]) e (id, kept, weight) "
         # Equality can be hashed, IS NOT DISTINCT FROM can't.
         "on coalesce(e.id, chr(1)) = coalesce(r.account::text, chr(1)) and coalesce(e.kept, '') = coalesce(r.kept, '')"
     )
@@ -258,11 +257,15 @@ class _Expressions:
         seed = "hashtextextended(currency::text, 0)" if self._ledger.map.keyed_by_currency else "0"
         return f"({_id_hash('transaction', column, seed)} >> 33)"
 
-    def verdict(self, code: str) -> str:
-        """Of an account's row; an account or a balance that is NULL has a hash too."""
-        seed = f"(coalesce({self._key()}, 0) # ({code})::bigint)"
+    def standing(self, *, known: bool = True) -> str:
+        """t(account, version, balance); not `known`: what is NULL has a hash too."""
+        mapped, seed = self._ledger.map, self._key()
+        if mapped.entries.sequence and mapped.accounts.version:
+            seed = f"hashint8extended(version, {seed})"
         # A balance is hashed as what it is, however wide the sums are: one digest, whoever computes it.
-        return f"coalesce({self._money_hash('balance', seed, numeric=self._numeric_columns)}, {seed})"
+        kind = "numeric" if self._numeric_columns else "bigint"
+        found = self._money_hash(f"balance::{kind}", seed, numeric=self._numeric_columns)
+        return found if known else f"coalesce({found}, {self._key()}, 0)"
 
     def _money_hash(self, value: str, seed: str, *, numeric: bool) -> str:
         if numeric:

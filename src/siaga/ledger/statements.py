@@ -17,6 +17,8 @@ but for what a dialect must say differently (`dialects.py`). Nothing is sorted a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from psycopg import sql
 
 from siaga.ledger.accumulators import FIELDS
@@ -238,10 +240,23 @@ def unreadable(ledger: Ledger) -> str:
     needed = [field for field in FIELDS if field not in ("id", "transaction") and field in ledger.shape.fields]
     if entries.sums_to_zero:
         needed.append("transaction")
-    possible = [field for field in needed if _may_be_null(ledger, field)]
-    return f"count(*) filter (where {' or '.join(f'{f} is null' for f in possible)})" if possible else "0"
+    return _null_count(field for field in needed if _may_be_null(ledger.entry_column(field), ledger.entries))
 
 
-def _may_be_null(ledger: Ledger, field: str) -> bool:
-    column = ledger.entry_column(field)
-    return column is None or column.nullable or column.kind is Kind.NUMERIC or ledger.entries.kind != "r"
+def unreadable_accounts(ledger: Ledger) -> str:
+    """The same of the accounts' rows."""
+    mapped = ledger.map.accounts
+    needed = {"account": "id", "balance": "balance"}
+    needed |= {"opening": "opening"} if ledger.account_column("opening") else {}
+    needed |= {"version": "version"} if mapped.version else {}
+    needed |= {"currency": "currency"} if ledger.map.keyed_by_currency else {}
+    return _null_count(n for n, role in needed.items() if _may_be_null(ledger.account_column(role), ledger.accounts))
+
+
+def _may_be_null(column: Column | None, relation: Relation) -> bool:
+    return column is None or column.nullable or column.kind is Kind.NUMERIC or relation.kind != "r"
+
+
+def _null_count(names: Iterable[str]) -> str:
+    conditions = " or ".join(f"{name} is null" for name in names)
+    return f"count(*) filter (where {conditions})" if conditions else "0"
