@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from siaga.hosts.local import sync_directory
 
 CHAIN_START = bytes(32)
 _HEADER = struct.Struct(">IB32s")
+_NO_TEXT = re.compile(rb"[\x00-\x09\x0b-\x1f]")
+"""A header's first byte is one, a payload has none: a part of a payload with one has the next frame in it."""
 PAYLOAD_BYTES_MAX = 1 << 28
 """No frame is larger; a length beyond it is damage, not a reason to ask for memory."""
 
@@ -64,6 +67,8 @@ def read(path: Path, chain: bytes) -> Iterator[Frame]:
                 raise Damaged(f"{path.name}: frame {count} at byte {end} says it has {length} bytes")
             payload = file.read(length)
             if len(payload) < length:
+                if _NO_TEXT.search(payload) or bind(chain, whole, payload) == written:
+                    raise Damaged(f"{path.name}: frame {count} at byte {end} says it has {length} bytes")
                 raise Torn(path, count, end)
             chain = bind(chain, whole, payload)
             if chain != written:

@@ -29,6 +29,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Context, Decimal, Inexact, InvalidOperation
+from typing import NamedTuple
 
 LANE = 1 << 64
 NULL = "~"
@@ -41,16 +42,15 @@ Key = tuple[str | None, str | None]
 """Account as PostgreSQL writes it (None: an entry that has none), and currency where balances are kept by currency."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One movement, money in units of 10^-decimals; a field that the map does not name is None."""
 
-    account: str | None
-    amount: int | None
+    account: str | None = None
     currency: str | None = None
     id: str | None = None
     transaction: str | None = None
     sequence: int | None = None
+    amount: int | None = None
     balance_before: int | None = None
     balance_after: int | None = None
 
@@ -70,7 +70,7 @@ class Shape:
     """`amount`; or `credit` or `debit`, whichever makes the balance rise where an amount is made of both."""
 
 
-FIELDS = ("account", "currency", "id", "transaction", "sequence", "amount", "balance_before", "balance_after")
+FIELDS = Entry._fields
 MONEY = frozenset({"amount", "balance_before", "balance_after"})
 
 
@@ -110,7 +110,9 @@ class Accumulator:
 
 def text(entry: Entry, shape: Shape) -> str:
     """What the digests are taken of."""
-    return "|".join(_written(getattr(entry, field), field in shape.texts) for field in shape.fields)
+    texts = shape.texts
+    values = [(field in texts, getattr(entry, field)) for field in shape.fields]
+    return "|".join([NULL if v is None else f"{len(v)}:{v}" if as_text else str(v) for as_text, v in values])
 
 
 def digest(text: str, key: str = "") -> int:
@@ -154,6 +156,9 @@ def entry(values: Mapping[str, str | None], shape: Shape) -> Entry:
 
 def scaled(value: str | int | Decimal, decimals: int) -> int:
     """Money as a whole number of 10^-decimals; ValueError where it is none."""
+    if isinstance(value, str) and value.removeprefix("-").isdigit():
+        # Most are, and a journal's writer reads every one.
+        return int(value + "0" * decimals)
     number = Decimal(value)
     if not number.is_finite():
         raise ValueError(f"money is {number}, expected a finite number")
@@ -177,9 +182,3 @@ def _amount(values: Mapping[str, str | None], shape: Shape) -> int | None:
     if given == [None, None] or rise < 0 or fall < 0:
         return None
     return rise - fall
-
-
-def _written(value: str | int | None, as_text: bool) -> str:
-    if value is None:
-        return NULL
-    return f"{len(str(value))}:{value}" if as_text else str(value)

@@ -71,7 +71,8 @@ def test_a_flipped_byte_in_the_open_log_is_named_and_costs_only_a_named_gap(jour
     log.write_bytes(content)
     (fault,) = verify(journal.contents())
     assert fault.startswith("0000000001.log: frame ")
-    assert "is not what was written" in fault
+    # The latter where the byte is one of a length.
+    assert "is not what was written" in fault or "says it has" in fault
     journal.start()
     (gap,) = journal.await_state("streaming")["gaps"]
     assert parse(gap["begin"]) < parse(gap["end"])

@@ -22,6 +22,8 @@ ENTRIES = st.builds(
     id=st.none() | TEXTS,
     transaction=st.none() | TEXTS.filter(lambda t: "|" not in t and t != "~"),
     sequence=st.none() | st.integers(0, 50),
+    currency=st.none(),
+    balance_before=st.none(),
     balance_after=st.none() | st.integers(-(10**30), 10**30),
 )
 
@@ -62,7 +64,7 @@ def test_no_two_entries_share_a_text(one: Entry, two: Entry) -> None:
 
 
 def test_the_text_of_an_entry_is_as_documented() -> None:
-    found = Entry("é|7", 1230, id=None, transaction="9", sequence=3, balance_after=-5)
+    found = Entry("é|7", amount=1230, id=None, transaction="9", sequence=3, balance_after=-5)
     assert text(found, SHAPE) == "3:é|7|~|9|3|1230|-5"
 
 
@@ -90,7 +92,7 @@ def test_money_that_is_no_number_or_too_precise_is_an_error(value: str) -> None:
 def test_an_entry_is_read_from_postgres_texts_by_field() -> None:
     shape = full_ledger(amount="numeric(12,2)").shape
     values = {"account": "7", "amount": "-1.50", "id": "3", "transaction": "9", "sequence": "2", "balance_after": "0"}
-    assert entry(values, shape) == Entry("7", -150, None, "3", "9", 2, None, 0)
+    assert entry(values, shape) == Entry("7", None, "3", "9", 2, -150, None, 0)
     assert entry({**values, "amount": None}, shape).amount is None
 
 
