@@ -28,8 +28,8 @@ simulation: setup
 	$(BIN)/pytest tests/simulation -n 2 --dist worksteal -q
 
 integration: setup
-	$(BIN)/pytest tests/integration -q -m "not alone" -n 2 --dist loadfile
-	$(BIN)/pytest tests/integration -q -m alone
+	$(BIN)/pytest tests/integration -q -m "not alone" -n 2 --dist loadfile --durations=25
+	$(BIN)/pytest tests/integration -q -m alone --durations=40
 
 browser: setup
 	@if compgen -G "tests/browser/test_*.py" >/dev/null; then $(BIN)/pytest tests/browser -q; fi

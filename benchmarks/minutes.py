@@ -117,6 +117,7 @@ def _quiet(directory: Path, environment: Mapping[str, str], minutes: float, rate
         "minutes": round(wall_s / 60, 1),
         "requests": users["requests"],
         "errors": users["errors"],
+        "errors_by_kind": users["errors_by_kind"],
         "slow_answers": users["slow_answers"],
         "level_3": [one["subject"] for one in incidents if one["level"] == 3],
         "level_2": [one["subject"] for one in incidents if one["level"] == 2],
@@ -181,11 +182,12 @@ def _siaga(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
 
 
 def _lines(quiet: Mapping[str, Any], told: Sequence[Mapping[str, Any]], rate: float) -> list[str]:
+    kinds = ", ".join(f"{count} x {kind}" for kind, count in quiet["errors_by_kind"].items())
     lines = [
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores shared with everything, {rate:g} requests/s. "
         "`python -m benchmarks.minutes`",
         "",
-        f"- {quiet['minutes']} min of load: {quiet['requests']:,} requests, {quiet['errors']} errors, "
+        f"- {quiet['minutes']} min of load: {quiet['requests']:,} requests, {quiet['errors']} errors ({kinds or 'none'}), "
         f"{quiet['slow_answers']} over 500 ms; incidents of Level 3: {len(quiet['level_3'])}, of Level 2: "
         f"{len(quiet['level_2'])}; {quiet['bad_ms']} ms bad, {quiet['unknown_ms']} ms unknown; the whole controller "
         f"used {quiet['controller_cores']} core.",

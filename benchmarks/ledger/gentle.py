@@ -1,6 +1,7 @@
 """What a gentle check costs the users of a live primary: closed-loop throughput in interleaved blocks with and without.
 
     python -m benchmarks.ledger.gentle [--blocks 12] [--seconds 8] [--entries 12000000] [--no-key] [--buffers 2GB]
+                                       [--keep]
 
 Blocks alternate in pairs, in random order within a pair; the median of the pairs' ratios is given with its 95 %
 interval (order statistics of the sign test, no assumption about the noise). Users are pgbench's own transactions.
@@ -17,12 +18,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime
 from math import comb
 from pathlib import Path
 from statistics import median
 
 from benchmarks.ledger.server import Server, running
+from siaga.ledger.reading import GENTLE
 
+RESULTS = Path(__file__).with_name("results")
 DATABASE, CLIENTS = "users", 4
 SETTINGS = {"max_wal_size": "4GB"}
 """A primary that means it: fsync as it comes, and buffers as PostgreSQL's manual advises (`--buffers`)."""
@@ -48,7 +52,9 @@ def main() -> int:
     parser.add_argument("--no-key", action="store_true", help="no foreign key to the accounts")
     parser.add_argument("--buffers", default="2GB", help="shared_buffers; PostgreSQL's own default is 128MB")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", action="store_true", help="write the figures to benchmarks/ledger/results")
     arguments = parser.parse_args()
+    began = datetime.now(UTC)
     chance = random.Random(arguments.seed)
     with (
         running({**SETTINGS, "shared_buffers": arguments.buffers}) as server,
@@ -57,18 +63,28 @@ def main() -> int:
         map_path = Path(directory) / "map.toml"
         map_path.write_text(MAP)
         _fill(server, arguments.scale, arguments.entries, key=not arguments.no_key)
-        ratios, checks = [], 0
+        pairs, checks = [], 0
         for _ in range(arguments.blocks):
             found = {}
             for checked in chance.sample((False, True), 2):
                 found[checked], done = _block(server, map_path, arguments.seconds, checked=checked)
                 checks += done
-            ratios.append(found[True] / found[False])
-            print(f"  with {found[True]:8.0f}/s, without {found[False]:8.0f}/s: {ratios[-1]:.3f}", flush=True)
+            pairs.append((found[True], found[False]))
+            print(f"  with {found[True]:8.0f}/s, without {found[False]:8.0f}/s: {_ratio(*pairs[-1]):.3f}", flush=True)
+    ratios = [_ratio(*pair) for pair in pairs]
     low, high = interval(ratios)
     print(f"throughput with a gentle check: {median(ratios):.3f} of without, 95 % interval {low:.3f} to {high:.3f}")
     print(f"{len(ratios)} pairs of blocks, {checks} checks finished meanwhile; wanted: more than 0.9")
+    if arguments.keep:
+        RESULTS.mkdir(exist_ok=True)
+        document = {"began": began.isoformat(), "arguments": vars(arguments), "share": GENTLE.share,
+                    "median": median(ratios), "interval": [low, high], "with_without_per_s": pairs}  # fmt: skip
+        (RESULTS / f"gentle-{began:%Y-%m-%d-%H%M}.json").write_text(json.dumps(document, indent=1) + "\n")
     return 0 if median(ratios) > 0.9 else 1
+
+
+def _ratio(checked: float, alone: float) -> float:
+    return checked / alone
 
 
 def interval(values: list[float]) -> tuple[float, float]:

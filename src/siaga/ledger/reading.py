@@ -21,8 +21,8 @@ from siaga.ledger.schema import Ledger
 from siaga.ledger.seal import Seal
 from siaga.ledger.tail_engine import SealingEngine, TailEngine
 
-GENTLE = Pace(workers=1, share=0.05, memory_mb=400)
-"""For a live primary: a twentieth of one connection's time, and of the reader's beside it (docs/ledger.md)."""
+GENTLE = Pace(workers=1, share=0.03, memory_mb=400)
+"""For a live primary: 3 % of one connection's time, and of the reader's beside it (docs/ledger.md)."""
 
 EngineName = Literal["auto", "fingerprint", "duckdb", "postgres"]
 
