@@ -187,9 +187,9 @@ def _lines(quiet: Mapping[str, Any], told: Sequence[Mapping[str, Any]], rate: fl
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores shared with everything, {rate:g} requests/s. "
         "`python -m benchmarks.minutes`",
         "",
-        f"- {quiet['minutes']} min of load: {quiet['requests']:,} requests, {quiet['errors']} errors ({kinds or 'none'}), "
-        f"{quiet['slow_answers']} over 500 ms; incidents of Level 3: {len(quiet['level_3'])}, of Level 2: "
-        f"{len(quiet['level_2'])}; {quiet['bad_ms']} ms bad, {quiet['unknown_ms']} ms unknown; the whole controller "
+        f"- {quiet['minutes']} min of load: {quiet['requests']:,} requests, "
+        f"{quiet['errors']} errors ({kinds or 'none'}), {quiet['slow_answers']} over 500 ms; "
+        f"incidents of Level 3: {len(quiet['level_3'])}, of Level 2: {len(quiet['level_2'])}; {quiet['bad_ms']} ms bad, {quiet['unknown_ms']} ms unknown; the whole controller "
         f"used {quiet['controller_cores']} core.",
     ]
     for name in ("declared_s", "notified_s") if told else ():

@@ -38,7 +38,7 @@ class Pace:
     """Connections that read side by side."""
     share: float = 1.0
     """Of the time that each of them reads; below 1 for a live primary."""
-    memory_mb: int = 600
+    memory_mb: int = 500
     """For sums; what does not fit goes to the work directory."""
 
 
