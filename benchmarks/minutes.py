@@ -189,7 +189,8 @@ def _lines(quiet: Mapping[str, Any], told: Sequence[Mapping[str, Any]], rate: fl
         "",
         f"- {quiet['minutes']} min of load: {quiet['requests']:,} requests, "
         f"{quiet['errors']} errors ({kinds or 'none'}), {quiet['slow_answers']} over 500 ms; "
-        f"incidents of Level 3: {len(quiet['level_3'])}, of Level 2: {len(quiet['level_2'])}; {quiet['bad_ms']} ms bad, {quiet['unknown_ms']} ms unknown; the whole controller "
+        f"incidents of Level 3: {len(quiet['level_3'])}, of Level 2: {len(quiet['level_2'])}; "
+        f"{quiet['bad_ms']} ms bad, {quiet['unknown_ms']} ms unknown; the whole controller "
         f"used {quiet['controller_cores']} core.",
     ]
     for name in ("declared_s", "notified_s") if told else ():
