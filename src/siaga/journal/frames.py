@@ -67,7 +67,8 @@ def read(path: Path, chain: bytes) -> Iterator[Frame]:
                 raise Damaged(f"{path.name}: frame {count} at byte {end} says it has {length} bytes")
             payload = file.read(length)
             if len(payload) < length:
-                if _NO_TEXT.search(payload) or bind(chain, whole, payload) == written:
+                # Zeros to the end are what a power cut leaves of a frame that was being written.
+                if _NO_TEXT.search(payload.rstrip(b"\0")) or bind(chain, whole, payload) == written:
                     raise Damaged(f"{path.name}: frame {count} at byte {end} says it has {length} bytes")
                 raise Torn(path, count, end)
             chain = bind(chain, whole, payload)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
-from itertools import groupby, islice
+from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
@@ -65,7 +65,7 @@ ORDERED_ROLES = ("id", "transaction")
 _PLACES = tuple(1 + ENTRY_FIELDS.index(role) for role in ORDERED_ROLES)
 
 
-def encode(records: Iterable[Record], outlined: Sequence[Record]) -> bytes:
+def encode(records: Sequence[Record], outlined: Sequence[Record]) -> bytes:
     """A frame's payload, from its records and their outline."""
     bodies = [record[1:] for record in records if record[0] in _BODIES]
     return _json(outlined) + b"\n" + _json(bodies)
@@ -77,14 +77,18 @@ def decode(payload: bytes) -> list[Record]:
     if not separator:
         # Written before frames had outlines.
         return _from_json(payload)
-    left = iter(_from_json(bodies))
+    left, at = _from_json(bodies), 0
     records: list[Record] = []
     for record in _from_json(outlined):
         kind = record[0]
+        count = record[1] if kind == Kind.ENTRIES else int(kind in _BODIES)
         if kind == Kind.ENTRIES:
-            records += ([Kind.ENTRY.value, *body] for body in islice(left, record[1]))
+            records += ([Kind.ENTRY.value, *body] for body in left[at : at + count])
         else:
-            records.append([kind, *next(left)] if kind in _BODIES else record)
+            records.append([kind, *left[at]] if count else record)
+        at += count
+    if at != len(left):
+        raise ValueError(f"a frame has {len(left)} bodies, and its outline {at}")
     return records
 
 

@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -221,7 +220,12 @@ def load_log(path: Path, number: int, chain: bytes, taker: Taker | None = None) 
 
 def log_frames(log: Log) -> Iterator[Frame]:
     """The frames of a log up to its last whole one."""
-    return takewhile(lambda frame: frame.end <= log.end, read(log.path, log.chain_before))
+    if log.end:
+        for frame in read(log.path, log.chain_before):
+            yield frame
+            # The one after it may be cut short.
+            if frame.end >= log.end:
+                return
 
 
 def log_records(log: Log) -> Iterator[Record]:

@@ -35,8 +35,11 @@ LANE = 1 << 64
 NULL = "~"
 KEY_DIGITS = 32
 
-_EXACT = Context(prec=200_000, traps=[Inexact, InvalidOperation])
+EXACT = Context(prec=200_000, traps=[Inexact, InvalidOperation])
 """Longer than any numeric of PostgreSQL (131072 digits before the point)."""
+
+_PLAIN_DIGITS = 1000
+"""Python converts some thousands without a question."""
 
 Key = tuple[str | None, str | None]
 """Account as PostgreSQL writes it (None: an entry that has none), and currency where balances are kept by currency."""
@@ -156,13 +159,13 @@ def entry(values: Mapping[str, str | None], shape: Shape) -> Entry:
 
 def scaled(value: str | int | Decimal, decimals: int) -> int:
     """Money as a whole number of 10^-decimals; ValueError where it is none."""
-    if isinstance(value, str) and value.removeprefix("-").isdigit():
+    if isinstance(value, str) and decimals >= 0 and len(value) < _PLAIN_DIGITS and value.removeprefix("-").isdigit():
         # Most are, and a journal's writer reads every one.
         return int(value + "0" * decimals)
     number = Decimal(value)
     if not number.is_finite():
         raise ValueError(f"money is {number}, expected a finite number")
-    moved = number.scaleb(decimals, _EXACT)
+    moved = number.scaleb(decimals, EXACT)
     whole = int(moved)
     if whole != moved:
         raise ValueError(f"money has more decimals than the ledger: {number}, expected at most {decimals}")
@@ -171,7 +174,7 @@ def scaled(value: str | int | Decimal, decimals: int) -> int:
 
 def unscaled(value: int, decimals: int) -> Decimal:
     """A whole number of 10^-decimals as money."""
-    return Decimal(value).scaleb(-decimals, _EXACT)
+    return Decimal(value).scaleb(-decimals, EXACT)
 
 
 def _amount(values: Mapping[str, str | None], shape: Shape) -> int | None:

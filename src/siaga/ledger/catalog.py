@@ -34,12 +34,15 @@ where c.oid = to_regclass(%(name)s) and c.relkind in ('r', 'p', 'v', 'm', 'f')
 _COLUMNS = """
 with recursive column_type as (
     select a.attnum, a.attname, a.atttypid as type, a.atttypmod as modifier,
-           -- PostgreSQL 18 knows a NOT NULL that nobody has checked (NOT VALID).
+           -- PostgreSQL 18 knows a NOT NULL that nobody has checked (NOT VALID); heirs may have none; and a
+           -- domain's own does not keep NULL out of a column (manual, CREATE DOMAIN).
            a.attnotnull and not exists (select from pg_constraint k where k.conrelid = a.attrelid and k.contype = 'n'
-                                        and not k.convalidated and a.attnum = any(k.conkey)) as attnotnull
+                                        and not k.convalidated and a.attnum = any(k.conkey))
+                        and not exists (select from pg_inherits h join pg_class p on p.oid = h.inhparent
+                                        where h.inhparent = a.attrelid and p.relkind = 'r') as attnotnull
     from pg_attribute a where a.attrelid = %(oid)s and a.attnum > 0 and not a.attisdropped
     union all
-    select c.attnum, c.attname, t.typbasetype, t.typtypmod, c.attnotnull or t.typnotnull
+    select c.attnum, c.attname, t.typbasetype, t.typtypmod, c.attnotnull
     from column_type c join pg_type t on t.oid = c.type where t.typtype = 'd'
 )
 select attname as name, format_type(type, null) as type, modifier, attnotnull as not_null,

@@ -188,7 +188,7 @@ class _Pass:
             checks=tuple(checks),
             system_accounts=sum(total.system for total in totals) + untouched.system,
             system_verified=sum(total.system_right for total in totals) + untouched.system,
-            verdicts_digest=self._digest(engine, found, verdict),
+            verdicts_digest=self._digest(engine, found, verdict) if every else "",
             notes=tuple(notes),
             why=why,
         )
@@ -202,7 +202,9 @@ class _Pass:
             return engine.verdicts_digest
         statement = fingerprint.verdicts(self._ledger, exceptions=bool(exceptions))
         row = self._source.connection.execute(
-            statement, [list(column) for column in zip(*exceptions, strict=True)]
+            # Without parameters a percent sign of the map's condition is one.
+            statement,
+            [list(column) for column in zip(*exceptions, strict=True)] or None,
         ).fetchone()
         assert row is not None, "an aggregate has one row"
         return f"{int(row[0]) % LANE:016x}"

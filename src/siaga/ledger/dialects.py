@@ -13,6 +13,14 @@ _NARROW_DIGITS = 18
 """Digits that surely fit a 64-bit integer."""
 
 
+def numeric_hash(value: str, seed: str) -> str:
+    """64 bits of a numeric: the server's own hash leaves out the sign, and only adds the magnitude at the end.
+
+    The next number tells both (-5 and 5 have -4 and 6 behind them), so its hash is the seed.
+    """
+    return f"hash_numeric_extended({value}, hash_numeric_extended({value} + 1, {seed}))"
+
+
 class Dialect(Protocol):
     """Expressions that depend on the engine."""
 
@@ -133,8 +141,9 @@ class Postgres:
         seed = f"({sequence})::bigint" if sequence else "0"
         if balance is None:
             return f"hashint8extended({seed}, 0)"
-        function = "hash_numeric_extended" if self._numeric else "hashint8extended"
-        return f"{function}(({balance})::{self.unit_type}, {seed})"
+        if self._numeric:
+            return numeric_hash(f"({balance})::numeric", seed)
+        return f"hashint8extended(({balance})::bigint, {seed})"
 
     def difference_sum(self, one: str, other: str) -> str:
         """`sum(bigint)` is numeric and exact."""

@@ -26,12 +26,14 @@ from decimal import Decimal
 from typing import Literal
 
 from siaga.ledger import statements
+from siaga.ledger.accumulators import EXACT
+from siaga.ledger.dialects import numeric_hash
 from siaga.ledger.schema import Column, Kind, Ledger
 from siaga.ledger.statements import Pages
 
 EXTENDED_HASHES_VERSION = 110_000
 """The first PostgreSQL whose hashes take a seed."""
-FORMULA = 1
+FORMULA = 2
 """Of the sums: one that was sealed by another formula is not compared."""
 VERDICT_WEIGHTS = {"verified": 1, "mismatch": 2, "tainted": 3}
 """How often the digest of all verdicts has an account of each."""
@@ -55,7 +57,9 @@ class Sums:
     verdicts: Decimal = Decimal(0)
 
     def __add__(self, other: Sums) -> Sums:
-        return Sums(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Sums)))
+        # A context of 28 digits, which is the default, would round large numerics.
+        pairs = ((Decimal(getattr(self, f.name)), Decimal(getattr(other, f.name))) for f in fields(Sums))
+        return Sums(*(EXACT.add(one, two) for one, two in pairs))  # type: ignore[arg-type]  # whole numbers where int
 
 
 COLUMNS = tuple(f.name for f in fields(Sums))
@@ -85,7 +89,8 @@ def agree(ledger: Ledger, entries: Sums, accounts: Sums, before: Sums) -> bool:
 
     `before` is of the accounts when all entries but these were proven; zero where these are all.
     """
-    if any(getattr(before, name) + getattr(entries, name) != getattr(accounts, name) for name in _BALANCED):
+    after = before + entries
+    if any(getattr(after, name) != getattr(accounts, name) for name in _BALANCED):
         return False
     zero = ["lane"] if ledger.map.entries.sums_to_zero else []
     if zero and not ledger.map.keyed_by_currency:
@@ -183,7 +188,8 @@ def orphans(ledger: Ledger) -> str:
 
 
 def verdicts(ledger: Ledger, *, exceptions: bool) -> str:
-    """The digest of every account's verdict, modulo 2^64: a hash of account, version and balance, times its verdict.
+    """The digest of every account's verdict, modulo 2^64: a hash of account, version (with a sequence) and balance,
+    times its verdict.
 
     With `exceptions` it takes three parallel arrays as parameters, of the accounts that are not verified: ids as text,
     currencies (null where balances are not kept by currency), weights.
@@ -269,7 +275,7 @@ class _Expressions:
 
     def _money_hash(self, value: str, seed: str, *, numeric: bool) -> str:
         if numeric:
-            return f"hash_numeric_extended({value}::numeric, {seed})"
+            return numeric_hash(f"{value}::numeric", seed)
         # hashint8 folds the upper half into the lower one: in the seed it still tells.
         return f"hashint8extended({value}, {seed} # ({value}::bigint >> 32))"
 

@@ -153,6 +153,46 @@ def test_numeric_money_is_exact_whatever_its_size(books: Books, kind: str, engin
     assert {m.account: m.difference for m in report.mismatched} == {"3": Decimal("0.01")}
 
 
+@pytest.mark.parametrize("change", ["-balance", "balance * 10000", "balance / 10000"])
+@pytest.mark.parametrize("engine", ["auto", "postgres", "duckdb"])
+def test_a_numeric_balance_with_another_sign_or_magnitude_is_wrong(
+    books: Books, change: str, engine: EngineName
+) -> None:
+    ledger_map = _numeric(books, "numeric(38,10)")
+    before = books.check(Options(engine=engine), ledger_map)
+    (account,) = books.connection.execute("select id::text from account where balance <> 0 limit 1").fetchall()[0]
+    books.run(f"update account set balance = {change} where id = {account}")
+    report = books.check(Options(engine=engine), ledger_map)
+    assert list(wrong(report)) == [account]
+    assert report.verdicts_digest != before.verdicts_digest
+
+
+def test_a_sign_is_told_where_whole_numbers_need_more_than_64_bits(books: Books) -> None:
+    large = 1 << 60
+    books.run(
+        "insert into account values (101, 0, 2), (102, 0, 2); insert into entry "
+        "(account, amount, transfer, sequence, after) values "
+        f"(101, {large}, 9001, 1, {large}), (102, -{large}, 9001, 1, -{large}),"
+        f"(101, -{large}, 9002, 2, 0), (102, {large}, 9002, 2, 0)"
+    )
+    assert books.check().verdict is Verdict.VERIFIED
+    books.run("update account set balance = -balance where id = 3")
+    assert list(wrong(books.check())) == ["3"]
+
+
+def test_a_null_that_a_domain_lets_in_is_found(books: Books) -> None:
+    books.run("create domain minor_units as bigint not null")
+    books.run("alter table account alter balance drop not null, alter balance type minor_units")
+    books.run("insert into account (id, balance, version) values (999, (select balance from account where false), 0)")
+    columns = mapped(entries={"balance_after": None})
+    assert list(wrong(books.check(ledger_map=columns))) == ["999"]
+
+
+def test_a_percent_sign_in_a_condition_of_the_map_is_one(books: Books) -> None:
+    ledger_map = mapped(accounts={"where": "'50 %' like '50%'"})
+    assert books.check(Options(engine="duckdb"), ledger_map).verdict is Verdict.VERIFIED
+
+
 def test_numbers_beyond_38_digits_go_to_the_databases_own_arithmetic(books: Books, tmp_path: Path) -> None:
     ledger_map = _numeric(books, "numeric")
     huge = "1" + "0" * 60

@@ -77,3 +77,10 @@ def test_entries_that_do_not_follow_one_another_are_outlined_apart() -> None:
     entry = ["entry", *(None for _ in ENTRY_FIELDS)]
     kinds = [kind for kind, _ in groupby(outline([entry, entry, ["row", {}], entry]), key=lambda record: record[0])]
     assert kinds == ["entries", "row", "entries"]
+
+
+def test_bodies_that_the_outline_does_not_count_are_no_frame() -> None:
+    entry = ["entry", *(None for _ in ENTRY_FIELDS)]
+    for records in ([], [entry, entry]):
+        with pytest.raises(ValueError, match="bodies"):
+            decode(encode(records, outline([entry])))
