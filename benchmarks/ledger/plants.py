@@ -172,6 +172,10 @@ class Bench:
         """Never 0."""
         return self.chance.choice((-1, 1)) * self.chance.randint(1, 900)
 
+    def other(self, value: Any) -> Any:
+        """Off by some, or of the other sign: a hash that leaves the sign out does not tell that."""
+        return -value if value and self.chance.random() < 1 / 3 else value + self.delta()
+
 
 Plant = Callable[[Bench, Planted], None]
 VICTIMS = 4
@@ -198,7 +202,7 @@ def amount_altered(bench: Bench, planted: Planted) -> None:
     for key in bench.some(VICTIMS):
         row = bench.chance.choice(bench.by_account[key])
         planted.touch(row)
-        bench.change(row, amount=row.amount + bench.delta())
+        bench.change(row, amount=bench.other(row.amount))
 
 
 def balance_after_altered(bench: Bench, planted: Planted) -> None:
@@ -206,7 +210,7 @@ def balance_after_altered(bench: Bench, planted: Planted) -> None:
     for key in bench.some(VICTIMS):
         row = bench.chance.choice(bench.by_account[key])
         planted.touch(row)
-        bench.change(row, balance_after=row.after + bench.delta())
+        bench.change(row, balance_after=bench.other(row.after))
 
 
 def altered_together(bench: Bench, planted: Planted) -> None:

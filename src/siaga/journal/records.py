@@ -80,13 +80,14 @@ def decode(payload: bytes) -> list[Record]:
     left, at = _from_json(bodies), 0
     records: list[Record] = []
     for record in _from_json(outlined):
-        kind = record[0]
-        count = record[1] if kind == Kind.ENTRIES else int(kind in _BODIES)
+        kind, count = record[0], 1
         if kind == Kind.ENTRIES:
-            records += ([Kind.ENTRY.value, *body] for body in left[at : at + count])
+            kind, count = Kind.ENTRY.value, record[1]
+        if kind in _BODIES:
+            records += ([kind, *body] for body in left[at : at + count])
+            at += count
         else:
-            records.append([kind, *left[at]] if count else record)
-        at += count
+            records.append(record)
     if at != len(left):
         raise ValueError(f"a frame has {len(left)} bodies, and its outline {at}")
     return records

@@ -44,21 +44,21 @@ class _Open:
         """`segments.Taker`."""
         found = self.by_log[number] = []
         xid, entries, changes = 0, 0, 0
-        ends: list[str | None] = []
+        bounds: list[str | None] = []
 
         def take(outline: Sequence[Record]) -> None:
-            nonlocal xid, entries, changes, ends
+            nonlocal xid, entries, changes, bounds
             for record in outline:
                 kind = record[0]
                 if kind == Kind.ENTRIES:
                     entries += record[1]
-                    ends += record[self._place] or (None,)
+                    bounds += record[self._place] or (None,)
                 elif kind == Kind.BEGIN:
-                    xid, entries, changes, ends = record[1], 0, 0, []
+                    xid, entries, changes, bounds = record[1], 0, 0, []
                 elif kind == Kind.CHANGE:
                     changes += 1
                 elif kind == Kind.COMMIT and xid >= self._xmin:
-                    found.append(Transaction(xid, entries, ends, changes))
+                    found.append(Transaction(xid, entries, bounds, changes))
 
         return take
 

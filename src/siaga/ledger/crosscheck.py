@@ -188,14 +188,14 @@ class _Pass:
             checks=tuple(checks),
             system_accounts=sum(total.system for total in totals) + untouched.system,
             system_verified=sum(total.system_right for total in totals) + untouched.system,
-            verdicts_digest=self._digest(engine, found, verdict) if every else "",
+            verdicts_digest=self._digest(engine, found, known=every and verdict is not Verdict.INCOMPLETE),
             notes=tuple(notes),
             why=why,
         )
 
-    def _digest(self, engine: Engine, found: Findings, verdict: Verdict) -> str:
+    def _digest(self, engine: Engine, found: Findings, *, known: bool) -> str:
         """Of every account's verdict; empty where not every one is known."""
-        if verdict is Verdict.INCOMPLETE or not found.all_named:
+        if not known:
             return ""
         exceptions = [(a, c, fingerprint.VERDICT_WEIGHTS[word]) for a, c, word in found.exceptions]
         if isinstance(engine, FingerprintEngine) and not exceptions:

@@ -13,6 +13,11 @@ _NARROW_DIGITS = 18
 """Digits that surely fit a 64-bit integer."""
 
 
+def integer_hash(value: str, seed: str) -> str:
+    """64 bits of an integer: the server's own hash folds the upper half into the lower; in the seed it still tells."""
+    return f"hashint8extended({value}, {seed} # ({value}::bigint >> 32))"
+
+
 def numeric_hash(value: str, seed: str) -> str:
     """64 bits of a numeric: the server's own hash leaves out the sign, and only adds the magnitude at the end.
 
@@ -140,10 +145,10 @@ class Postgres:
         """The server's own extended hashes take the sequence as their seed."""
         seed = f"({sequence})::bigint" if sequence else "0"
         if balance is None:
-            return f"hashint8extended({seed}, 0)"
+            return integer_hash(seed, "0")
         if self._numeric:
             return numeric_hash(f"({balance})::numeric", seed)
-        return f"hashint8extended(({balance})::bigint, {seed})"
+        return integer_hash(f"({balance})", seed)
 
     def difference_sum(self, one: str, other: str) -> str:
         """`sum(bigint)` is numeric and exact."""

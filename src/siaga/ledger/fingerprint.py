@@ -27,7 +27,7 @@ from typing import Literal
 
 from siaga.ledger import statements
 from siaga.ledger.accumulators import EXACT
-from siaga.ledger.dialects import numeric_hash
+from siaga.ledger.dialects import integer_hash, numeric_hash
 from siaga.ledger.schema import Column, Kind, Ledger
 from siaga.ledger.statements import Pages
 
@@ -246,7 +246,7 @@ class _Expressions:
         """t(account, sequence, balance), of what the map has of the two; empty where it has neither."""
         seed = self._key()
         if self._ledger.map.entries.sequence:
-            seed = f"hashint8extended({sequence}, {seed})"
+            seed = integer_hash(f"({sequence})", seed)
         elif not self.running:
             return ""
         return self._money_hash(balance, seed, numeric=self._numeric) if self.running else seed
@@ -267,7 +267,7 @@ class _Expressions:
         """t(account, version, balance); not `known`: what is NULL has a hash too."""
         mapped, seed = self._ledger.map, self._key()
         if mapped.entries.sequence and mapped.accounts.version:
-            seed = f"hashint8extended(version, {seed})"
+            seed = integer_hash("(version)", seed)
         # A balance is hashed as what it is, however wide the sums are: one digest, whoever computes it.
         kind = "numeric" if self._numeric_columns else "bigint"
         found = self._money_hash(f"balance::{kind}", seed, numeric=self._numeric_columns)
@@ -276,8 +276,7 @@ class _Expressions:
     def _money_hash(self, value: str, seed: str, *, numeric: bool) -> str:
         if numeric:
             return numeric_hash(f"{value}::numeric", seed)
-        # hashint8 folds the upper half into the lower one: in the seed it still tells.
-        return f"hashint8extended({value}, {seed} # ({value}::bigint >> 32))"
+        return integer_hash(value, seed)
 
     def _key(self) -> str:
         """64 bits that stand for an account, in its currency where balances are kept by it."""
@@ -293,7 +292,7 @@ class _Expressions:
 
 def _id_hash(name: str, column: Column, seed: str) -> str:
     if column.kind is Kind.INTEGER:
-        return f"hashint8extended({name}, {seed} # ({name}::bigint >> 32))"
+        return integer_hash(name, seed)
     function = "uuid_hash_extended" if column.kind is Kind.UUID else "hashtextextended"
     return f"{function}({name}, {seed})"
 

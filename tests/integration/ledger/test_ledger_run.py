@@ -167,6 +167,12 @@ def test_an_index_of_a_table_says_nothing_of_those_that_inherit_from_it(books: B
     assert named(books.check(), Name.UNIQUE_ENTRIES).failed == 1
 
 
+def test_sums_alone_have_no_digest_of_verdicts(books: Books) -> None:
+    books.run("update account set balance = balance + 1 where id = 3")
+    report = books.check(Options(sums_only=True))
+    assert (report.verdict, report.verdicts_digest) == (Verdict.MISMATCH, "")
+
+
 def test_a_not_null_that_nobody_has_checked_is_not_believed(books: Books) -> None:
     books.run("alter table entry alter amount drop not null; update entry set amount = null where id = 5")
     books.run("alter table entry add constraint later not null amount not valid")

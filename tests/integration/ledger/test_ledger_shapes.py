@@ -180,6 +180,12 @@ def test_a_sign_is_told_where_whole_numbers_need_more_than_64_bits(books: Books)
     assert list(wrong(books.check())) == ["3"]
 
 
+@every_engine
+def test_a_version_that_folds_to_the_right_one_in_32_bits_is_wrong(books: Books, engine: EngineName) -> None:
+    books.run("update account set version = (1::bigint << 32) + (version # 1) where id = 3")
+    assert list(wrong(books.check(Options(engine=engine)))) == ["3"]
+
+
 def test_a_null_that_a_domain_lets_in_is_found(books: Books) -> None:
     books.run("create domain minor_units as bigint not null")
     books.run("alter table account alter balance drop not null, alter balance type minor_units")

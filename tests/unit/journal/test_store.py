@@ -137,6 +137,21 @@ def test_any_flipped_byte_of_a_log_is_found(data: st.DataObject) -> None:
         assert contents.standing.position is None or contents.standing.position.at < 55
 
 
+def test_zeros_that_a_power_cut_leaves_are_a_frame_cut_short(directory: Path) -> None:
+    store = _new(directory)
+    store.append(_transaction(10), whole=True)
+    log = segments.log_path(directory, 1)
+    begun = log.stat().st_size
+    store.append(_transaction(20), whole=True)
+    store.close()
+    size = log.stat().st_size
+    os.truncate(log, begun + 60)
+    os.truncate(log, size - 5)
+    contents = segments.load(directory)
+    assert verify(contents) == []
+    assert contents.logs[-1].end == begun
+
+
 @pytest.mark.parametrize("frame", [1, 2, 5])
 def test_a_length_that_was_altered_is_no_frame_cut_short(directory: Path, frame: int) -> None:
     store = _new(directory)

@@ -76,7 +76,14 @@ def test_the_digest_is_the_first_eight_bytes_of_md5_little_endian() -> None:
 
 @pytest.mark.parametrize(
     ("value", "decimals", "whole"),
-    [("12.30", 2, 1230), ("-0.01", 2, -1), ("1e3", 0, 1000), ("5", 4, 50000), ("9" * 60, 2, int("9" * 60 + "00"))],
+    [
+        ("12.30", 2, 1230),
+        ("-0.01", 2, -1),
+        ("1e3", 0, 1000),
+        ("5", 4, 50000),
+        ("1500", -2, 15),
+        ("9" * 60, 2, int("9" * 60 + "00")),
+    ],
 )
 def test_money_becomes_a_whole_number_exactly(value: str, decimals: int, whole: int) -> None:
     assert scaled(value, decimals) == whole

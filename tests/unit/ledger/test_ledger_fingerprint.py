@@ -37,6 +37,14 @@ def test_what_must_be_zero_over_all_entries_is_wrong_where_it_is_not(column: str
     assert not fingerprint.agree(full_ledger(), replace(RIGHT, **{column: 1}), RIGHT, Sums())  # type: ignore[arg-type]
 
 
+def test_sums_of_numerics_are_not_rounded() -> None:
+    large = Sums(weight_a=Decimal(10**60))
+    assert (large + Sums(weight_a=Decimal(1))).weight_a == 10**60 + 1
+    off_by_one = Sums(weight_a=Decimal(10**60 + 1))
+    assert not fingerprint.agree(full_ledger(), Sums(), off_by_one, large)
+    assert fingerprint.agree(full_ledger(), Sums(weight_a=Decimal(1)), off_by_one, large)
+
+
 def test_an_unreadable_account_is_wrong() -> None:
     assert not fingerprint.agree(full_ledger(), RIGHT, replace(RIGHT, unreadable=1), Sums())
 
