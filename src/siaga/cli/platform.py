@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,9 +51,7 @@ def up(
     try:
         _show(layout, json)
         print("\nCtrl-C stops the platform and keeps its data; `siaga up --detach` leaves it running.", file=sys.stderr)
-        while True:
-            # Not signal.pause(): it sleeps through a signal that came just before it, or that another thread received.
-            time.sleep(1)
+        signal.pause()
     except KeyboardInterrupt:
         print()
     lifecycle.take_down(place, purge=False, quiet=json)
